@@ -1,0 +1,34 @@
+// The launch dialect: kernels, weights, and programs of launches over planned buffers. No model knowledge.
+#ifndef LLMC_DIALECTS_EXEC_DIALECT
+#define LLMC_DIALECTS_EXEC_DIALECT
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/OpBase.td"
+
+def Exec_Dialect : Dialect {
+  let name = "exec";
+  let summary = "Kernel launches on planned buffers";
+  let description = [{
+    A module of one target holds kernels (`exec.kernel`), weights with their recipes (`exec.weight`), constants, and one `exec.program` per
+    bucket and kind. In a program every pointer is a value; a launch fills its kernel's argument block (kernels_templates/abi.h) slot by
+    slot from pointers and scalars. Order is the order of the operations until `schedule` writes the predecessors of each launch; from
+    then on these are the order.
+  }];
+  let cppNamespace = "::llmc::exec";
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+}
+
+def Exec_PtrType : TypeDef<Exec_Dialect, "Ptr"> {
+  let mnemonic = "ptr";
+  let summary = "A device address that is known when the plan is loaded";
+}
+
+def Exec_SlotAttr : AttrDef<Exec_Dialect, "Slot"> {
+  let mnemonic = "ptr";
+  let summary = "An argument slot filled with pointer operand `operand` plus `offset` bytes";
+  let parameters = (ins "int64_t":$operand, DefaultValuedParameter<"int64_t", "0">:$offset);
+  let assemblyFormat = "`<` $operand (`+` $offset^)? `>`";
+}
+
+#endif

@@ -1,0 +1,111 @@
+#ifndef LLMC_DIALECTS_EXEC_OPS
+#define LLMC_DIALECTS_EXEC_OPS
+
+include "dialects/exec/ExecDialect.td"
+include "dialects/llm/LlmDialect.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class Exec_Op<string mnemonic, list<Trait> traits = []> : Op<Exec_Dialect, mnemonic, traits>;
+
+def Exec_KernelOp : Exec_Op<"kernel", [Symbol]> {
+  let summary = "A kernel instance: a body template with its arguments";
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$family, StrAttr:$variant, StrAttr:$file, StrAttr:$instance, I64Attr:$threads,
+                       I64Attr:$shared_bytes);
+  let assemblyFormat = "$sym_name $instance `from` $file attr-dict";
+}
+
+def Exec_WeightOp : Exec_Op<"weight", [Symbol]> {
+  let summary = "A weight buffer [rows, cols] and the checkpoint ranges that fill it";
+  let description = [{
+    `layout` is "rows" (row-major, filled by copies alone) or the name of the init kernel's layout ("interleaved16": x86, rows padded to 16
+    and interleaved). `derived_from` names the weight that a derived table (for example row scales) is computed from.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Llm_PartAttr, "parts">:$parts, I64Attr:$rows, I64Attr:$cols,
+                       TypeAttr:$element, StrAttr:$layout, I64Attr:$bytes, OptionalAttr<FlatSymbolRefAttr>:$init_kernel);
+  let assemblyFormat = "$sym_name $parts `:` $rows `x` $cols `x` $element attr-dict";
+  let hasVerifier = 1;
+}
+
+def Exec_ConstantOp : Exec_Op<"constant", [Symbol]> {
+  let summary = "A small table computed at compile time";
+  let arguments = (ins SymbolNameAttr:$sym_name, DenseF32ArrayAttr:$values);
+  let assemblyFormat = "$sym_name attr-dict";
+}
+
+def Exec_ProgramOp : Exec_Op<"program", [Symbol, SingleBlock, NoTerminator, NoRegionArguments]> {
+  let summary = "The launches of one bucket: at most `tokens` tokens of `seqs` sequences with `logits` logit rows";
+  let description = [{
+    `kind` is "forward" (ends at the logits) or "sample". `arena_bytes` is set by plan-memory.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, I64Attr:$tokens, I64Attr:$seqs, I64Attr:$logits,
+                       OptionalAttr<I64Attr>:$arena_bytes);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+  let extraClassDeclaration = [{
+    mlir::Block& block() { return getBody().front(); }
+  }];
+}
+
+def Exec_BufferOp : Exec_Op<"buffer"> {
+  let summary = "An activation buffer; plan-memory gives it an offset in the arena";
+  let arguments = (ins I64Attr:$bytes, StrAttr:$name, OptionalAttr<I64Attr>:$offset);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$name $bytes (`at` $offset^)? attr-dict";
+}
+
+def Exec_WeightPtrOp : Exec_Op<"weight_ptr", [Pure]> {
+  let summary = "The address of a weight buffer";
+  let arguments = (ins FlatSymbolRefAttr:$weight);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$weight attr-dict";
+}
+
+def Exec_ConstantPtrOp : Exec_Op<"constant_ptr", [Pure]> {
+  let summary = "The address of a constant";
+  let arguments = (ins FlatSymbolRefAttr:$constant);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$constant attr-dict";
+}
+
+def Exec_IoOp : Exec_Op<"io", [Pure]> {
+  let summary = "The address of a field of the io set that the step runs on";
+  let arguments = (ins StrAttr:$field);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$field attr-dict";
+}
+
+def Exec_StateOp : Exec_Op<"state", [Pure]> {
+  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring";
+  let arguments = (ins StrAttr:$name);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$name attr-dict";
+}
+
+def Exec_KvBaseOp : Exec_Op<"kv_base", [Pure]> {
+  let summary = "The address of a layer's first KV block";
+  let arguments = (ins I64Attr:$layer);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$layer attr-dict";
+}
+
+def Exec_LaunchOp : Exec_Op<"launch"> {
+  let summary = "One kernel launch";
+  let description = [{
+    `slots` fill the argument block: `#exec.ptr<i>` is pointer operand i, an integer or float is itself, `unit` is a null pointer. `access` says
+    per pointer operand whether the kernel reads (1), writes (2) or does both (3). `after` lists the launches (by position in
+    the program) that must have finished. `bytes` and `flops` are linear functions of the true counts: coefficients of
+    (1, tokens, sequences, logit rows, KV entries read).
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid, ArrayAttr:$slots,
+                       DenseI8ArrayAttr:$access, StrAttr:$op, StrAttr:$layer, DenseF64ArrayAttr:$bytes, DenseF64ArrayAttr:$flops,
+                       OptionalAttr<DenseI64ArrayAttr>:$after, OptionalAttr<StrAttr>:$runner_up);
+  let assemblyFormat = [{
+    $kernel `grid` $grid `slots` $slots `(` $pointers `)` (`after` $after^)? attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+#endif

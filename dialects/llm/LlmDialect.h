@@ -1,0 +1,27 @@
+// C++ declarations of the `llm` dialect (generated from LlmDialect.td and LlmOps.td).
+#pragma once
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/llm/LlmDialect.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/llm/LlmTypes.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/llm/LlmAttrs.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/llm/LlmOps.h.inc"
+
+namespace llmc::ops {
+
+// Width (last dimension) and element type of an activation or weight.
+inline int64_t width_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()).getShape().back(); }
+inline mlir::Type element_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()).getElementType(); }
+
+}  // namespace llmc::ops

@@ -1,0 +1,128 @@
+// Verifiers and folders of the `llm` dialect.
+#include "dialects/llm/LlmDialect.h"
+#include "mlir/IR/OpImplementation.h"
+
+#define GET_OP_CLASSES
+#include "dialects/llm/LlmOps.cpp.inc"
+
+namespace llmc::ops {
+namespace {
+
+using mlir::failure;
+using mlir::LogicalResult;
+using mlir::RankedTensorType;
+using mlir::success;
+
+llvm::ArrayRef<int64_t> shape_of(mlir::Value v) { return mlir::cast<RankedTensorType>(v.getType()).getShape(); }
+
+}  // namespace
+
+LogicalResult WeightOp::verify() {
+  auto type = mlir::cast<RankedTensorType>(getType());
+  if (!type.hasStaticShape()) return emitOpError("needs a static shape, found ") << type;
+  const int64_t cols = type.getRank() == 2 ? type.getShape()[1] : 1;
+  int64_t rows = 0;
+  for (mlir::Attribute attr : getParts()) {
+    auto part = mlir::cast<PartAttr>(attr);
+    if (part.getRowBegin() < 0 || part.getRowEnd() <= part.getRowBegin()) return emitOpError("has an empty row range in ") << part;
+    if (part.getColBegin() < 0 || part.getColEnd() - part.getColBegin() != cols)
+      return emitOpError("needs parts of ") << cols << " columns, found " << part;
+    rows += part.getRowEnd() - part.getRowBegin();
+  }
+  if (rows != type.getShape()[0]) return emitOpError("needs parts of ") << type.getShape()[0] << " rows in all, found " << rows;
+  return success();
+}
+
+LogicalResult EmbedOp::verify() {
+  if (width_of(getResult()) != width_of(getTable()))
+    return emitOpError("result width ") << width_of(getResult()) << " differs from the table's " << width_of(getTable());
+  return success();
+}
+
+LogicalResult RmsNormOp::verify() {
+  const int64_t width = width_of(getX()), group = shape_of(getWeight())[0];
+  if (group <= 0 || width % group != 0) return emitOpError("width ") << width << " is not a multiple of the weight's " << group;
+  if (width_of(getResult()) != width) return emitOpError("result width differs from the input's");
+  return success();
+}
+
+LogicalResult AddRmsNormOp::verify() {
+  const int64_t width = shape_of(getWeight())[0];
+  for (mlir::Value v : {mlir::Value(getResidual()), mlir::Value(getDelta()), mlir::Value(getSum()), mlir::Value(getResult())})
+    if (width_of(v) != width) return emitOpError("needs width ") << width << " everywhere, found " << width_of(v);
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  const auto weight = shape_of(getWeight());
+  if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
+  if (width_of(getResult()) != weight[0]) return emitOpError("result width ") << width_of(getResult()) << " differs from the weight's rows " << weight[0];
+  if (getBias() && shape_of(getBias())[0] != weight[0])
+    return emitOpError("bias of ") << shape_of(getBias())[0] << " elements, expected " << weight[0];
+  return success();
+}
+
+LogicalResult SliceOp::verify() {
+  const int64_t offset = getOffset();
+  if (offset < 0 || offset + width_of(getResult()) > width_of(getX()))
+    return emitOpError("columns ") << offset << " to " << offset + width_of(getResult()) << " lie outside of " << width_of(getX());
+  return success();
+}
+
+mlir::OpFoldResult SliceOp::fold(FoldAdaptor) {
+  if (getOffset() == 0 && getType() == getX().getType()) return getX();
+  if (auto inner = getX().getDefiningOp<SliceOp>()) {  // slice(slice(x)) = slice(x)
+    setOffset(getOffset() + inner.getOffset());
+    getXMutable().assign(inner.getX());
+    return getResult();
+  }
+  return {};
+}
+
+LogicalResult GluOp::verify() {
+  if (width_of(getGate()) != width_of(getUp()) || width_of(getGate()) != width_of(getResult()))
+    return emitOpError("gate, up and result must be equally wide");
+  return success();
+}
+
+LogicalResult RopeTableOp::verify() {
+  if (static_cast<int64_t>(getInvFreq().size()) * 2 != width_of(getResult()))
+    return emitOpError("table width ") << width_of(getResult()) << " is not twice the " << getInvFreq().size() << " frequencies";
+  return success();
+}
+
+LogicalResult RopeOp::verify() {
+  const int64_t head_dim = getHeadDim();
+  if (head_dim <= 0 || width_of(getX()) % head_dim != 0) return emitOpError("width is not a multiple of head_dim");
+  if (width_of(getTable()) > head_dim) return emitOpError("rotates more dims than a head has");
+  return success();
+}
+
+LogicalResult KvCacheOp::verify() {
+  const int64_t layer = getLayer(), window = getWindow(), kv_heads = getKvHeads(), head_dim = getHeadDim();
+  if (layer < 0 || window < 0 || kv_heads <= 0 || head_dim <= 0)
+    return emitOpError("needs layer and window >= 0, kv_heads and head_dim > 0");
+  return success();
+}
+
+LogicalResult RopeKvWriteOp::verify() {
+  const int64_t head_dim = getHeadDim();
+  if (head_dim <= 0) return emitOpError("needs head_dim > 0");
+  for (mlir::Value v : {mlir::Value(getQ()), mlir::Value(getK()), mlir::Value(getV())})
+    if (width_of(v) % head_dim != 0) return emitOpError("q, k and v must be whole heads of ") << head_dim;
+  if (width_of(getK()) != width_of(getV())) return emitOpError("k and v must be equally wide");
+  if (width_of(getTable()) > head_dim) return emitOpError("rotates more dims than a head has");
+  if (bool(getQNorm()) != bool(getKNorm())) return emitOpError("takes both norms or neither");
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  const int64_t heads = getHeads(), kv_heads = getKvHeads(), width = heads * static_cast<int64_t>(getHeadDim());
+  if (kv_heads <= 0 || heads % kv_heads != 0)
+    return emitOpError("needs heads to be a multiple of kv_heads, found ") << heads << " and " << kv_heads;
+  if (width_of(getQ()) != width || width_of(getResult()) != width)
+    return emitOpError("query and result must be ") << width << " wide (heads * head_dim)";
+  return success();
+}
+
+}  // namespace llmc::ops

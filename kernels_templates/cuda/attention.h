@@ -1,0 +1,108 @@
+// Paged attention: what all its kernels share, the reference, and the merge of split results. See AttentionArgs.
+#pragma once
+
+#include "cuda/types.h"
+
+// K and V rows of one sequence and one kv head.
+template <typename KV>
+struct KvRows {
+  const char* base;
+  const i32* table;    // block table of the sequence
+  i64 block_bytes;
+  i64 head_offset;     // values from the start of a block to the head's K
+  i64 value_offset;    // values from K to V
+  u32 block_tokens;
+  u32 head_dim;
+  int shift;           // log2(block_tokens), or -1 when it is no power of two
+
+  KERNEL_FN KvRows(const KvView& kv, i64 slot, i64 head)
+      : base(static_cast<const char*>(kv.base)),
+        table(kv.block_table + slot * kv.table_stride),
+        block_bytes(kv.block_bytes),
+        head_offset(head * kv.block_tokens * kv.head_dim),
+        value_offset(kv.kv_heads * kv.block_tokens * kv.head_dim),
+        block_tokens(static_cast<u32>(kv.block_tokens)),
+        head_dim(static_cast<u32>(kv.head_dim)),
+        shift((block_tokens & (block_tokens - 1)) == 0 ? 31 - __clz(block_tokens) : -1) {}
+
+  KERNEL_FN const KV* key(int entry) const {
+    const u32 block = shift >= 0 ? static_cast<u32>(entry) >> shift : static_cast<u32>(entry) / block_tokens;
+    const u32 row = static_cast<u32>(entry) - block * block_tokens;
+    return reinterpret_cast<const KV*>(base + __ldg(table + block) * block_bytes) + head_offset + row * head_dim;
+  }
+};
+
+// Reference: one block a (token, head); 128 entries at a time, one a thread. Any head_dim up to 512 that is a multiple of 8.
+// Tile: x = query head, y = token. 128 threads; 4 * (512 + 128 + 4) bytes of shared memory.
+template <typename A, typename KV>
+KERNEL_FN void attention_naive(const AttentionArgs& args, Tile tile, char* shared) {
+  constexpr int kThreads = 128, kMaxHeadDim = 512;
+  const i64 token = tile.y, head = tile.x;
+  if (token >= args.counts->rows[kRowsTokens] || head >= args.heads) return;
+  const int head_dim = static_cast<int>(args.kv.head_dim);
+  float* q = reinterpret_cast<float*>(shared);  // [head_dim]
+  float* p = q + kMaxHeadDim;                   // [128]
+  float* scratch = p + kThreads;                // [4]
+  const int thread = threadIdx.x;
+  for (int i = thread; i < head_dim; i += kThreads) q[i] = args.q[(token * args.heads + head) * head_dim + i];
+
+  const KvRows<KV> rows(args.kv, args.seq_slot[args.token_seq[token]], head / (args.heads / args.kv.kv_heads));
+  const int end = args.kv_index[token] + 1;
+  const int begin = args.window > 0 ? static_cast<int>(max_of(0ll, end - args.window)) : 0;
+  float maximum = -kInfinity, sum = 0.0f;
+  float out[kMaxHeadDim / kThreads] = {};
+  for (int start = begin; start < end; start += kThreads) {
+    __syncthreads();  // q is written, and the last round's p is read
+    const int entry = start + thread;
+    float score = -kInfinity;
+    if (entry < end) {
+      const KV* key = rows.key(entry);
+      score = 0.0f;
+      for (int i = 0; i < head_dim; ++i) score = fmaf(q[i], to_float(key[i]), score);
+      score *= static_cast<float>(args.scale);
+    }
+    const float new_maximum = fmaxf(maximum, block_reduce<kThreads>(score, scratch, MaxOf{}));
+    p[thread] = entry < end ? expf(score - new_maximum) : 0.0f;
+    const float rescale = expf(maximum - new_maximum);
+    sum = sum * rescale + block_reduce<kThreads>(p[thread], scratch, SumOf{});
+    maximum = new_maximum;
+    const int count = min_of(kThreads, end - start);
+#pragma unroll
+    for (int j = 0; j < kMaxHeadDim / kThreads; ++j) {
+      const int i = thread + j * kThreads;
+      if (i >= head_dim) break;
+      out[j] *= rescale;
+      for (int e = 0; e < count; ++e) {
+        out[j] = fmaf(p[e], to_float(rows.key(start + e)[rows.value_offset + i]), out[j]);
+      }
+    }
+  }
+  A* destination = static_cast<A*>(args.out) + (token * args.heads + head) * head_dim;
+#pragma unroll
+  for (int j = 0; j < kMaxHeadDim / kThreads; ++j) {
+    const int i = thread + j * kThreads;
+    if (i < head_dim) destination[i] = from_float<A>(out[j] / sum);
+  }
+}
+
+// Merges split results in split order. Maxima are of scores in units of log2. Tile: x = head, y = token. 128 threads.
+template <typename A>
+KERNEL_FN void attention_merge(const AttentionMergeArgs& args, Tile tile, char*) {
+  const i64 token = tile.y, head = tile.x;
+  if (token >= args.counts->rows[kRowsTokens] || head >= args.heads) return;
+  const i64 stride = args.head_dim + 2;
+  const float* partial = args.workspace + (token * args.heads + head) * args.splits * stride;
+  float maximum = -kInfinity;
+  for (i64 s = 0; s < args.splits; ++s) maximum = fmaxf(maximum, partial[s * stride + args.head_dim]);
+  A* out = static_cast<A*>(args.out) + (token * args.heads + head) * args.head_dim;
+  for (i64 i = threadIdx.x; i < args.head_dim; i += blockDim.x) {
+    float sum = 0.0f, value = 0.0f;
+    for (i64 s = 0; s < args.splits; ++s) {
+      const float weight = exp2_fast(partial[s * stride + args.head_dim] - maximum);
+      if (weight == 0.0f) continue;  // an empty split has no accumulator
+      sum = fmaf(weight, partial[s * stride + args.head_dim + 1], sum);
+      value = fmaf(weight, partial[s * stride + i], value);
+    }
+    out[i] = from_float<A>(value / sum);
+  }
+}

@@ -1,0 +1,19 @@
+// Gathers the rows that logits are wanted of: see GatherRowsArgs.
+#pragma once
+
+#include "cuda/types.h"
+
+// Tile: y = logit row. 256 threads.
+KERNEL_FN void gather_rows(const GatherRowsArgs& args, Tile tile, char*) {
+  const i64 row = tile.y;
+  if (row >= args.counts->rows[kRowsLogits]) return;
+  const float* x = args.x + args.rows[row] * args.width;
+  float* out = args.out + row * args.width;
+  if (args.width % 4 == 0) {
+    for (i64 i = threadIdx.x; i < args.width / 4; i += blockDim.x) {
+      reinterpret_cast<float4*>(out)[i] = reinterpret_cast<const float4*>(x)[i];
+    }
+  } else {
+    for (i64 i = threadIdx.x; i < args.width; i += blockDim.x) out[i] = x[i];
+  }
+}

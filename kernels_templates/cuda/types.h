@@ -1,0 +1,252 @@
+// What every CUDA kernel shares: storage types and their conversions, 16-byte loads, reductions in a fixed order, and the
+// wrapper that makes a kernel of a body.
+//
+// No CUDA header is included, on purpose: cuda_fp16.h alone takes NVRTC longer than a kernel. Conversions are inline PTX or
+// bit operations.
+#pragma once
+
+#include "abi.h"
+
+using namespace llm_abi;
+
+#define KERNEL_FN __device__ __forceinline__
+
+// The part of the grid that one block computes: x counts columns (or heads), y rows, z splits. Bodies get it as a value and
+// never read blockIdx or gridDim, so that a persistent kernel can call them in a loop.
+struct Tile {
+  u32 x, y, z;
+};
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
+#define LLM_GRID_CONSTANT const __grid_constant__
+#else
+#define LLM_GRID_CONSTANT const
+#endif
+
+// LLM_KERNEL(entry, threads, Args, body<types...>)
+#define LLM_KERNEL(entry, threads, Args, ...)                                                 \
+  extern "C" __global__ void __launch_bounds__(threads) entry(LLM_GRID_CONSTANT Args args) { \
+    extern __shared__ __align__(128) char llm_shared[];                                      \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                  \
+  }
+
+#define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it
+constexpr float kLog2E = 1.4426950408889634f;
+
+// --- Storage types ----------------------------------------------------------------------------------------------------
+
+struct f16 {
+  u16 bits;
+};
+struct bf16 {
+  u16 bits;
+};
+
+KERNEL_FN float to_float(float v) { return v; }
+KERNEL_FN float to_float(f16 v) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
+  return f;
+}
+KERNEL_FN float to_float(bf16 v) { return __uint_as_float(static_cast<u32>(v.bits) << 16); }
+
+// Round to nearest even.
+template <typename T>
+KERNEL_FN T from_float(float v);
+template <>
+KERNEL_FN float from_float<float>(float v) {
+  return v;
+}
+template <>
+KERNEL_FN f16 from_float<f16>(float v) {
+  f16 h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(v));
+  return h;
+}
+template <>
+KERNEL_FN bf16 from_float<bf16>(float v) {
+  bf16 b;
+#if __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(b.bits) : "f"(v));
+#else
+  const u32 bits = __float_as_uint(v);
+  // A NaN keeps a mantissa bit; adding the rounding bias could carry it into infinity.
+  b.bits = v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
+  return b;
+}
+
+// The two 16-bit values of a word, low half first.
+template <typename T>
+KERNEL_FN void unpack2(u32 word, float& low, float& high);
+template <>
+KERNEL_FN void unpack2<f16>(u32 word, float& low, float& high) {
+  low = to_float(f16{static_cast<u16>(word)});
+  high = to_float(f16{static_cast<u16>(word >> 16)});
+}
+template <>
+KERNEL_FN void unpack2<bf16>(u32 word, float& low, float& high) {
+  low = __uint_as_float(word << 16);
+  high = __uint_as_float(word & 0xffff0000u);
+}
+
+template <typename T>
+KERNEL_FN u32 pack2(float low, float high) {
+  return static_cast<u32>(from_float<T>(low).bits) | static_cast<u32>(from_float<T>(high).bits) << 16;
+}
+
+// --- 16-byte accesses -------------------------------------------------------------------------------------------------
+
+// Read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
+KERNEL_FN uint4 load_streaming(const void* p) {
+  uint4 v;
+#if __CUDA_ARCH__ >= 800
+  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#elif __CUDA_ARCH__ >= 700
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#else
+  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#endif
+  return v;
+}
+
+// Eight consecutive values, as loaded; one 16-byte word for 16-bit types, two for float. p is 16-byte aligned.
+template <typename T>
+struct Packed8 {
+  static constexpr int kWords = sizeof(T) / 2;
+  uint4 word[kWords];
+};
+
+template <typename T>
+KERNEL_FN Packed8<T> load8(const T* p) {
+  Packed8<T> v;
+#pragma unroll
+  for (int i = 0; i < Packed8<T>::kWords; ++i) v.word[i] = reinterpret_cast<const uint4*>(p)[i];
+  return v;
+}
+
+template <typename T>
+KERNEL_FN Packed8<T> load8_streaming(const T* p) {
+  Packed8<T> v;
+#pragma unroll
+  for (int i = 0; i < Packed8<T>::kWords; ++i) v.word[i] = load_streaming(reinterpret_cast<const uint4*>(p) + i);
+  return v;
+}
+
+template <typename T>
+KERNEL_FN void unpack8(const Packed8<T>& v, float (&f)[8]) {
+  unpack2<T>(v.word[0].x, f[0], f[1]);
+  unpack2<T>(v.word[0].y, f[2], f[3]);
+  unpack2<T>(v.word[0].z, f[4], f[5]);
+  unpack2<T>(v.word[0].w, f[6], f[7]);
+}
+template <>
+KERNEL_FN void unpack8<float>(const Packed8<float>& v, float (&f)[8]) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    f[4 * i + 0] = __uint_as_float(v.word[i].x);
+    f[4 * i + 1] = __uint_as_float(v.word[i].y);
+    f[4 * i + 2] = __uint_as_float(v.word[i].z);
+    f[4 * i + 3] = __uint_as_float(v.word[i].w);
+  }
+}
+
+template <typename T>
+KERNEL_FN void store8(T* p, const float (&f)[8]) {
+  uint4 word;
+  word.x = pack2<T>(f[0], f[1]);
+  word.y = pack2<T>(f[2], f[3]);
+  word.z = pack2<T>(f[4], f[5]);
+  word.w = pack2<T>(f[6], f[7]);
+  *reinterpret_cast<uint4*>(p) = word;
+}
+template <>
+KERNEL_FN void store8<float>(float* p, const float (&f)[8]) {
+  reinterpret_cast<float4*>(p)[0] = make_float4(f[0], f[1], f[2], f[3]);
+  reinterpret_cast<float4*>(p)[1] = make_float4(f[4], f[5], f[6], f[7]);
+}
+
+// Whether 16-byte accesses at p, and at rows `stride` floats apart, are aligned: a slice of a merged projection may not be.
+KERNEL_FN bool aligned16(const float* p, i64 stride) {
+  return (reinterpret_cast<u64>(p) & 15) == 0 && stride % 4 == 0;
+}
+
+// --- Arithmetic -------------------------------------------------------------------------------------------------------
+
+// 2^x, within 2 ulp; 2^-inf = 0.
+KERNEL_FN float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
+KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
+KERNEL_FN int min_of(int a, int b) { return a < b ? a : b; }
+KERNEL_FN int max_of(int a, int b) { return a > b ? a : b; }
+
+// --- Reductions: the order depends on the block size alone, so results repeat bit for bit --------------------------------
+
+constexpr u32 kAllLanes = 0xffffffffu;
+constexpr int kWarp = 32;
+
+// Every lane gets the sum (or maximum) over its group of `Lanes` consecutive lanes.
+template <int Lanes = kWarp>
+KERNEL_FN float warp_sum(float v) {
+#pragma unroll
+  for (int offset = Lanes / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(kAllLanes, v, offset);
+  return v;
+}
+template <int Lanes = kWarp>
+KERNEL_FN float warp_max(float v) {
+#pragma unroll
+  for (int offset = Lanes / 2; offset > 0; offset /= 2) v = fmaxf(v, __shfl_xor_sync(kAllLanes, v, offset));
+  return v;
+}
+
+struct SumOf {
+  template <typename T>
+  KERNEL_FN T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct MaxOf {
+  template <typename T>
+  KERNEL_FN T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
+};
+
+// Every thread gets the reduction over the block of `Threads`. `scratch` holds Threads / 32 values in shared memory; it may be
+// used again by the next call at once.
+template <int Threads, typename T, typename Combine>
+KERNEL_FN T block_reduce(T v, T* scratch, Combine combine) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) v = combine(v, __shfl_xor_sync(kAllLanes, v, offset));
+  __syncthreads();  // the readers of an earlier reduction are done
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = v;
+  __syncthreads();
+  T total = scratch[0];
+#pragma unroll
+  for (int i = 1; i < Threads / kWarp; ++i) total = combine(total, scratch[i]);
+  return total;
+}
+
+// --- Paged KV cache -----------------------------------------------------------------------------------------------------
+
+// Address of K (or V) of one entry: `table` is the sequence's row of the block table.
+template <typename KV>
+KERNEL_FN KV* kv_entry(const KvView& kv, const i32* table, i64 entry, i64 head, bool value) {
+  const u32 block_tokens = static_cast<u32>(kv.block_tokens);
+  const u32 block = static_cast<u32>(entry) / block_tokens;
+  const u32 row = static_cast<u32>(entry) % block_tokens;
+  const i64 plane = head + (value ? kv.kv_heads : 0);
+  return reinterpret_cast<KV*>(static_cast<char*>(kv.base) + table[block] * kv.block_bytes) +
+         (plane * block_tokens + row) * kv.head_dim;
+}

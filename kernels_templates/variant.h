@@ -1,0 +1,65 @@
+// One row per kernel variant. A family's variants are listed oldest (slowest, most general) first in
+// kernels_templates/{cuda,x86}/variants.inl; selection asks each for its cost and takes the cheapest, the later one among equals.
+//
+// A variant is a template in `file`: a body function
+//     template <types..., params...> KERNEL_FN void body(const Args& args, Tile tile, char* shared)
+// and an instance names it with its types in the order weight, operand, KV (those that the family has), the head dimension
+// where `head_dims` is not empty, then `params`: "linear_gemv<bf16, float, 4>".
+#pragma once
+
+#include <cstdint>
+
+namespace llm {
+
+enum class ScalarType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+
+enum TypeMask : uint32_t { kNoType = 0, kF32Bit = 1, kF16Bit = 2, kBF16Bit = 4, kAnyType = 7 };
+
+// What a variant needs of a target; the target rows of compiler/targets say who has it.
+enum Feature : uint32_t {
+  kNoFeature = 0,
+  // CUDA
+  kTensorF16 = 1 << 0,    // mma / wmma with fp16 operands, fp32 accumulate (sm_70+)
+  kTensorBF16 = 1 << 1,   // the same with bf16 operands (sm_80+)
+  kCpAsync = 1 << 2,      // sm_80+
+  kFastF16Math = 1 << 3,  // fp16 pairs at twice the fp32 rate (sm_60, sm_70+)
+  kDp4a = 1 << 4,         // sm_61+
+  kTensorInt8 = 1 << 5,   // sm_75+
+  kTma = 1 << 6,          // sm_90
+  kWgmma = 1 << 7,        // sm_90a
+  kPdl = 1 << 8,          // programmatic dependent launch, sm_90
+  kFp8 = 1 << 9,          // sm_89+
+  kLdMatrix = 1 << 10,    // sm_75+
+  // x86
+  kAvx2 = 1 << 16,
+  kAvx512 = 1 << 17,
+  kAvx512Vnni = 1 << 18,
+  kAvx512Bf16 = 1 << 19,
+  kAmxBf16 = 1 << 20,
+  kAmxInt8 = 1 << 21,
+};
+
+struct Variant {
+  const char* family;      // "linear": selects the argument block in kernels_templates/abi.h
+  const char* name;        // unique within the family: "gemv_r4"
+  const char* file;        // below kernels_templates/: "cuda/linear_gemv.h"
+  const char* body;        // the body template: "linear_gemv"
+  const char* params;      // template arguments after the types: "4", or ""
+  uint32_t needs;          // Features
+  uint32_t weight_types;   // TypeMasks; kNoType where the family has no such type
+  uint32_t operand_types;
+  uint32_t kv_types;
+  const char* head_dims;   // comma-separated head dimensions it can be instantiated for, or ""
+  int threads;             // per block (CUDA)
+  int shared_bytes;        // dynamic shared memory per block (CUDA)
+  int tile_rows;           // rows of the output that one block computes; grid y = ceil(rows / tile_rows)
+  int tile_cols;           // columns that one block computes; grid x = ceil(columns / tile_cols); 0: one block spans all
+  int min_rows, max_rows;  // row buckets it serves; max_rows 0: any
+  int k_multiple;          // K must be a multiple of this
+  // Cost model: achieved shares of the target's memory bandwidth and of the rate of the unit it computes on.
+  double bandwidth_share;
+  double compute_share;
+  bool tensor_cores;       // the unit: matrix units, or fp32 FMA
+};
+
+}  // namespace llm

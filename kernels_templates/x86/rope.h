@@ -1,0 +1,82 @@
+// rope_table, rope, kv_write and the fused rope_kv_write.
+#pragma once
+
+#include "x86/norm.h"
+
+KERNEL_FN void rope_table(const RopeTableArgs& a, Tile tile) {
+  const i64 t = tile.y;
+  if (t >= a.counts->rows[kRowsTokens]) return;
+  float *cosine = a.table + t * 2 * a.half, *sine = cosine + a.half;
+  for (i64 j = 0; j < a.half; ++j) {
+    sincos1(static_cast<float>(a.positions[t]) * a.inv_freq[j], &sine[j], &cosine[j]);
+    sine[j] *= static_cast<float>(a.factor);
+    cosine[j] *= static_cast<float>(a.factor);
+  }
+}
+
+// out = rotation of x; table holds the token's cos, then sin.
+template <typename T>
+KERNEL_FN void rotate_head(const float* x, const float* table, T* out, i64 half, i64 head_dim) {
+  for (i64 j = 0; j < half; ++j) {
+    const float c = table[j], s = table[half + j], a = x[j], b = x[j + half];
+    out[j] = from_float<T>(a * c - b * s);
+    out[j + half] = from_float<T>(b * c + a * s);
+  }
+  for (i64 j = 2 * half; j < head_dim; ++j) out[j] = from_float<T>(x[j]);
+}
+
+// The cache rows of token t for KV head h: K, and V behind it.
+template <typename KV>
+KERNEL_FN KV* kv_row(const KvView& kv, i64 slot, i64 index, i64 head, bool value) {
+  const i64 block = kv.block_table[slot * kv.table_stride + index / kv.block_tokens];
+  KV* base = reinterpret_cast<KV*>(static_cast<char*>(kv.base) + block * kv.block_bytes);
+  return base + (((value ? kv.kv_heads : 0) + head) * kv.block_tokens + index % kv.block_tokens) * kv.head_dim;
+}
+
+KERNEL_FN void rope(const RopeArgs& a, Tile tile) {
+  const i64 t = tile.y, h = tile.x;
+  if (t >= a.counts->rows[kRowsTokens]) return;
+  rotate_head(a.x + t * a.x_stride + h * a.head_dim, a.table + t * 2 * a.half, a.out + (t * a.heads + h) * a.head_dim, a.half, a.head_dim);
+}
+
+template <typename KV>
+KERNEL_FN void kv_write(const KvWriteArgs& a, Tile tile) {
+  const i64 t = tile.y, h = tile.x, d = a.kv.head_dim;
+  if (t >= a.counts->rows[kRowsTokens]) return;
+  const i64 slot = a.seq_slot[a.token_seq[t]], index = a.kv_index[t];
+  KV *k = kv_row<KV>(a.kv, slot, index, h, false), *v = kv_row<KV>(a.kv, slot, index, h, true);
+  for (i64 j = 0; j < d; ++j) {
+    k[j] = from_float<KV>(a.k[t * a.k_stride + h * d + j]);
+    v[j] = from_float<KV>(a.v[t * a.v_stride + h * d + j]);
+  }
+}
+
+constexpr i64 kMaxHeadDim = 512;
+
+template <typename W, typename KV>
+KERNEL_FN void rope_kv_write(const RopeKvWriteArgs& a, Tile tile) {
+  const i64 t = tile.y, d = a.kv.head_dim;
+  if (t >= a.counts->rows[kRowsTokens]) return;
+  const i64 slot = a.seq_slot[a.token_seq[t]], index = a.kv_index[t];
+  const float* table = a.table + t * 2 * a.half;
+  i64 h = tile.x;
+  float normed[kMaxHeadDim];
+  const auto head = [&](const float* x, const void* weight) {
+    if (!weight) return x;
+    scale_row(x, static_cast<const W*>(weight), normed, d, inverse_rms(x, d, a.eps));
+    return static_cast<const float*>(normed);
+  };
+  if (h < a.heads) {
+    rotate_head(head(a.q + t * a.q_stride + h * d, a.q_norm), table, a.q_out + (t * a.heads + h) * d, a.half, d);
+    return;
+  }
+  h -= a.heads;
+  if (h < a.kv.kv_heads) {
+    rotate_head(head(a.k + t * a.k_stride + h * d, a.k_norm), table, kv_row<KV>(a.kv, slot, index, h, false), a.half, d);
+    return;
+  }
+  h -= a.kv.kv_heads;
+  if (h >= a.kv.kv_heads) return;
+  KV* v = kv_row<KV>(a.kv, slot, index, h, true);
+  for (i64 j = 0; j < d; ++j) v[j] = from_float<KV>(a.v[t * a.v_stride + h * d + j]);
+}

@@ -1,0 +1,119 @@
+#include "passes/KernelShapes.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace llmc {
+namespace {
+
+using ops::element_of;
+using ops::width_of;
+
+constexpr int kConstant = 0, kTokens = 1, kLogits = 3, kKv = 4;
+constexpr int64_t kTypicalContext = 512;  // KV entries per token that selection assumes for attention
+
+double row_bytes(mlir::Value v) { return static_cast<double>(width_of(v) * element_bytes(element_of(v))); }
+
+double weight_bytes(mlir::Value v) {
+  double bytes = static_cast<double>(element_bytes(element_of(v)));
+  for (int64_t d : mlir::cast<mlir::RankedTensorType>(v.getType()).getShape()) bytes *= static_cast<double>(d);
+  return bytes;
+}
+
+// The traffic of an operation that reads its operands and writes its results once.
+void stream(OpWork& work, mlir::Operation* op) {
+  for (mlir::Value v : op->getOperands()) {
+    if (!mlir::isa<mlir::RankedTensorType>(v.getType())) continue;
+    if (v.getDefiningOp<ops::WeightOp>())
+      work.bytes[kConstant] += weight_bytes(v);
+    else
+      work.bytes[is_logit_rows(v) ? kLogits : kTokens] += row_bytes(v);
+  }
+  for (mlir::Value v : op->getResults())
+    if (mlir::isa<mlir::RankedTensorType>(v.getType())) work.bytes[is_logit_rows(v) ? kLogits : kTokens] += row_bytes(v);
+}
+
+double at_bucket(const LinearCost& c, const Bucket& b) {
+  return c[0] + c[1] * static_cast<double>(b.tokens) + c[2] * static_cast<double>(b.seqs) + c[3] * static_cast<double>(b.logits) +
+         c[4] * static_cast<double>(b.tokens * kTypicalContext);
+}
+
+}  // namespace
+
+llm::ScalarType scalar_type(mlir::Type type) {
+  if (type.isF16()) return llm::ScalarType::kF16;
+  if (type.isBF16()) return llm::ScalarType::kBF16;
+  return llm::ScalarType::kF32;
+}
+
+int64_t element_bytes(mlir::Type type) { return type.isF16() || type.isBF16() ? 2 : 4; }
+
+bool is_logit_rows(mlir::Value v) {
+  mlir::Operation* op = v.getDefiningOp();
+  if (!op) {  // the argument of @sample, and the row list of @forward
+    auto function = mlir::cast<mlir::func::FuncOp>(v.getParentBlock()->getParentOp());
+    return function.getSymName().starts_with("sample") || mlir::cast<mlir::BlockArgument>(v).getArgNumber() == 2;
+  }
+  if (mlir::isa<ops::GatherRowsOp>(op)) return true;
+  if (op->getNumOperands() == 0) return false;
+  return is_logit_rows(op->getOperand(0));
+}
+
+Bucket bucket_of(mlir::func::FuncOp function) {
+  auto bucket = function->getAttrOfType<mlir::DenseI64ArrayAttr>(kBucketAttr);
+  return bucket ? Bucket{bucket[0], bucket[1], bucket[2]} : Bucket{1, 1, 1};
+}
+
+std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
+  OpWork work;
+  KernelShape& s = work.shape;
+  if (mlir::isa<ops::WeightOp, ops::SliceOp, ops::KvCacheOp, mlir::func::ReturnOp>(op)) return std::nullopt;
+  s.family = op->getName().stripDialect().str();
+  s.rows = op->getNumResults() > 0 && is_logit_rows(op->getResult(0)) ? bucket.logits : bucket.tokens;
+  for (mlir::Value v : op->getResults())
+    if (mlir::isa<mlir::RankedTensorType>(v.getType())) s.cols = width_of(v);
+  stream(work, op);
+  llvm::TypeSwitch<mlir::Operation*>(op)
+      .Case([&](ops::ResolveIdsOp) { s.family = "prepare", s.rows = bucket.seqs, s.cols = 1; })
+      .Case([&](ops::EmbedOp o) {
+        s.weight = scalar_type(element_of(o.getTable()));
+        work.bytes = {};
+        work.bytes[kTokens] = row_bytes(o.getResult()) + static_cast<double>(width_of(o.getTable()) * element_bytes(element_of(o.getTable())));
+      })
+      .Case([&](ops::RmsNormOp o) {
+        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
+      })
+      .Case([&](ops::AddRmsNormOp o) {
+        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
+      })
+      .Case([&](ops::LinearOp o) {
+        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
+        s.k = width_of(o.getX());
+        work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
+      })
+      .Case([&](ops::GluOp o) { s.operand = scalar_type(element_of(o.getResult())); })
+      .Case([&](ops::MulOp o) { s.operand = scalar_type(element_of(o.getResult())); })
+      .Case([&](ops::RopeOp o) { s.head_dim = o.getHeadDim(); })
+      .Case([&](ops::KvWriteOp o) {
+        auto cache = o.getCache().getDefiningOp<ops::KvCacheOp>();
+        s.kv = scalar_type(cache.getElement()), s.head_dim = cache.getHeadDim(), s.cols = cache.getKvHeads();
+      })
+      .Case([&](ops::RopeKvWriteOp o) {
+        auto cache = o.getCache().getDefiningOp<ops::KvCacheOp>();
+        s.weight = o.getQNorm() ? scalar_type(element_of(o.getQNorm())) : llm::ScalarType::kF32;
+        s.kv = scalar_type(cache.getElement()), s.head_dim = o.getHeadDim();
+        s.cols = (width_of(o.getQ()) + width_of(o.getK()) + width_of(o.getV())) / s.head_dim;
+      })
+      .Case([&](ops::AttentionOp o) {
+        s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
+        s.cols = o.getHeads();
+        const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
+        work.bytes[kKv] = entry;
+        work.flops[kKv] = 4.0 * static_cast<double>(o.getHeads() * o.getHeadDim());
+      })
+      .Case([&](ops::SampleOp o) { s.cols = 1; });
+  s.bytes = at_bucket(work.bytes, bucket);
+  s.flops = at_bucket(work.flops, bucket);
+  return work;
+}
+
+}  // namespace llmc

@@ -1,0 +1,31 @@
+// From an operation of the `llm` dialect in a bucket to the family and the size of its kernel.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "passes/KernelTable.h"
+#include "passes/Passes.h"
+
+namespace llmc {
+
+// Coefficients of (1, tokens, sequences, logit rows, KV entries read).
+using LinearCost = std::array<double, 5>;
+
+struct OpWork {
+  KernelShape shape;
+  LinearCost bytes{}, flops{};
+};
+
+llm::ScalarType scalar_type(mlir::Type type);
+int64_t element_bytes(mlir::Type type);
+
+// True if the leading dimension of `v` counts logit rows (it comes from gather_rows), not tokens.
+bool is_logit_rows(mlir::Value v);
+
+// The work of `op`, or nullopt for operations that launch nothing (weight, slice, kv_cache, return).
+std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket);
+
+Bucket bucket_of(mlir::func::FuncOp function);
+
+}  // namespace llmc

@@ -1,0 +1,144 @@
+#include "passes/KernelTable.h"
+
+#include <algorithm>
+
+namespace llmc {
+namespace {
+
+using llm::ScalarType;
+using llm::Variant;
+using namespace llm;  // Feature and TypeMask names of the tables
+
+constexpr Variant kCudaVariants[] = {
+#include "kernels_templates/cuda/variants.inl"
+};
+constexpr Variant kX86Variants[] = {
+#include "kernels_templates/x86/variants.inl"
+};
+
+const char* type_name(ScalarType type) {
+  switch (type) {
+    case ScalarType::kF16: return "f16";
+    case ScalarType::kBF16: return "bf16";
+    case ScalarType::kF32: break;
+  }
+  return "float";
+}
+
+uint32_t bit(ScalarType type) { return 1u << static_cast<int>(type); }
+
+bool serves_head_dim(const Variant& v, int64_t head_dim) {
+  std::string_view list = v.head_dims;
+  if (list.empty()) return true;
+  while (true) {
+    const size_t comma = list.find(',');
+    if (list.substr(0, comma) == std::to_string(head_dim)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
+  const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
+  return s.family == v.family && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+         serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
+         (v.max_rows == 0 || s.rows <= v.max_rows) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
+         v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
+}
+
+std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
+  std::vector<std::string> args;
+  if (v.weight_types) args.push_back(type_name(s.weight.value_or(ScalarType::kF32)));
+  if (v.operand_types) args.push_back(type_name(s.operand.value_or(ScalarType::kF32)));
+  if (v.kv_types) args.push_back(type_name(s.kv.value_or(ScalarType::kF32)));
+  if (*v.head_dims) args.push_back(std::to_string(s.head_dim));
+  if (*v.params) args.push_back(v.params);
+  return args;
+}
+
+}  // namespace
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+std::span<const Variant> all_variants(TargetKind kind) {
+  if (kind == TargetKind::kCuda) return kCudaVariants;
+  return kX86Variants;
+}
+
+double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
+  const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
+  const double tiles_y = v.tile_rows ? static_cast<double>(ceil_div(s.rows, v.tile_rows)) : 1;
+  const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
+  // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
+  const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);
+  const double blocks = tiles_x * tiles_y;
+  const double waves = static_cast<double>(ceil_div(static_cast<int64_t>(blocks), target.units)) * target.units / blocks;
+  const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
+  const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
+  // A variant that covers the rows in several passes reads the operand matrix (here: the weights) once per pass, from L2 if it fits.
+  const double memory = s.bytes / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * std::min(waves, 4.0);
+  return std::max(compute, memory) + target.launch_us;
+}
+
+llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced) {
+  KernelChoice choice;
+  for (const Variant& v : all_variants(target.kind)) {
+    if (!can_run(target, v, shape)) continue;
+    if (!forced.empty() && forced != v.name) continue;
+    const double cost = predict_us(target, v, shape);
+    if (!choice.variant || cost <= choice.cost_us) {
+      choice.runner_up = choice.variant, choice.runner_up_us = choice.cost_us;
+      choice.variant = &v, choice.cost_us = cost;
+    } else if (!choice.runner_up || cost <= choice.runner_up_us) {
+      choice.runner_up = &v, choice.runner_up_us = cost;
+    }
+  }
+  if (choice.variant) return choice;
+  std::string what = "target " + std::string(target.name) + " has no " + shape.family + " kernel";
+  if (!forced.empty()) what += " named '" + std::string(forced) + "'";
+  what += " for";
+  if (shape.weight) what += std::string(" weights ") + type_name(*shape.weight) + ",";
+  if (shape.operand) what += std::string(" operands ") + type_name(*shape.operand) + ",";
+  if (shape.kv) what += std::string(" KV ") + type_name(*shape.kv) + ",";
+  if (shape.head_dim) what += " head_dim " + std::to_string(shape.head_dim) + ",";
+  return llm::Error{what + " " + std::to_string(shape.rows) + " rows"};
+}
+
+std::string instance_name(const Variant& v, const KernelShape& s) {
+  const auto args = template_arguments(v, s);
+  if (args.empty()) return v.body;
+  std::string text = std::string(v.body) + "<";
+  for (size_t i = 0; i < args.size(); ++i) text += (i ? ", " : "") + args[i];
+  return text + ">";
+}
+
+std::string entry_name(const Variant& v, const KernelShape& s) {
+  std::string text = std::string(v.family) + "_" + v.name;
+  if (v.weight_types) text += std::string("__w_") + type_name(s.weight.value_or(ScalarType::kF32));
+  if (v.operand_types) text += std::string("__x_") + type_name(s.operand.value_or(ScalarType::kF32));
+  if (v.kv_types) text += std::string("__kv_") + type_name(s.kv.value_or(ScalarType::kF32));
+  if (*v.head_dims) text += "__d" + std::to_string(s.head_dim);
+  return text;
+}
+
+std::string args_struct(std::string_view family) {
+  static constexpr struct {
+    std::string_view family, name;
+  } kStructs[] = {
+      {"prepare", "PrepareArgs"},     {"embed", "EmbedArgs"},
+      {"gather_rows", "GatherRowsArgs"}, {"rms_norm", "RmsNormArgs"},
+      {"add_rms_norm", "AddRmsNormArgs"}, {"linear", "LinearArgs"},
+      {"glu", "GluArgs"},             {"add", "ElementwiseArgs"},
+      {"mul", "ElementwiseArgs"},     {"silu", "ElementwiseArgs"},
+      {"rope_table", "RopeTableArgs"}, {"rope", "RopeArgs"},
+      {"kv_write", "KvWriteArgs"},    {"rope_kv_write", "RopeKvWriteArgs"},
+      {"attention", "AttentionArgs"}, {"attention_merge", "AttentionMergeArgs"},
+      {"sample", "SampleArgs"},       {"advance", "AdvanceArgs"},
+      {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
+  };
+  for (const auto& [name, args] : kStructs)
+    if (name == family) return std::string(args);
+  return "";
+}
+
+}  // namespace llmc

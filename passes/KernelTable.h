@@ -1,0 +1,47 @@
+// The variant tables of both kinds of target, and what a variant costs on a target for a shape.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compiler/targets/target.h"
+#include "kernels_templates/variant.h"
+
+namespace llmc {
+
+// A family's work at the size of a bucket.
+struct KernelShape {
+  std::string family;
+  std::optional<llm::ScalarType> weight, operand, kv;  // those that the family has
+  int64_t head_dim = 0;                                // attention and rope_kv_write
+  int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length
+  double bytes = 0, flops = 0;                         // least traffic and operations
+};
+
+struct KernelChoice {
+  const llm::Variant* variant = nullptr;
+  double cost_us = 0;
+  const llm::Variant* runner_up = nullptr;
+  double runner_up_us = 0;
+};
+
+std::span<const llm::Variant> all_variants(TargetKind kind);
+
+// The cheapest variant that can run `shape` on `target`; `forced` names a variant or is empty. An error says what was asked for.
+llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced);
+
+// Predicted microseconds.
+double predict_us(const Target& target, const llm::Variant& variant, const KernelShape& shape);
+
+// "linear_gemv<bf16, float, 4>" and "linear_gemv_r4__bf16_float" (an identifier, unique per instance).
+std::string instance_name(const llm::Variant& variant, const KernelShape& shape);
+std::string entry_name(const llm::Variant& variant, const KernelShape& shape);
+
+// The argument struct of a family in kernels_templates/abi.h: "LinearArgs"; empty for an unknown family.
+std::string args_struct(std::string_view family);
+
+int64_t ceil_div(int64_t a, int64_t b);
+
+}  // namespace llmc

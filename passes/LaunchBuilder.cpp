@@ -1,0 +1,93 @@
+#include "passes/LaunchBuilder.h"
+
+namespace llmc {
+namespace {
+
+constexpr int64_t kInterleavedRows = 16;  // rows that the x86 layout interleaves (kernels_templates/x86/pack.h)
+
+int64_t round_up(int64_t n, int64_t m) { return (n + m - 1) / m * m; }
+
+}  // namespace
+
+mlir::OpBuilder ExecSymbols::at_end() {
+  mlir::OpBuilder b(module_.getContext());
+  b.setInsertionPointToEnd(module_.getBody());
+  return b;
+}
+
+exec::KernelOp ExecSymbols::kernel(const llm::Variant& v, const KernelShape& shape) {
+  exec::KernelOp& op = kernels_[entry_name(v, shape)];
+  if (!op) {
+    mlir::OpBuilder b = at_end();
+    op = b.create<exec::KernelOp>(b.getUnknownLoc(), entry_name(v, shape), v.family, v.name, v.file, instance_name(v, shape),
+                                  static_cast<uint64_t>(v.threads), static_cast<uint64_t>(v.shared_bytes));
+  }
+  return op;
+}
+
+exec::WeightOp ExecSymbols::weight(ops::WeightOp source, bool as_linear) {
+  const bool interleaved = as_linear && target_.kind == TargetKind::kX86;
+  exec::WeightOp& op = weights_[{source.getParts().getAsOpaquePointer(), interleaved}];
+  if (op) return op;
+  mlir::OpBuilder b = at_end();
+  auto type = mlir::cast<mlir::RankedTensorType>(source.getType());
+  const int64_t rows = type.getShape()[0], cols = type.getRank() == 2 ? type.getShape()[1] : 1;
+  const int64_t element = element_bytes(type.getElementType());
+  int64_t bytes = rows * cols * element;
+  mlir::FlatSymbolRefAttr init;
+  if (interleaved) {
+    bytes = round_up(rows, kInterleavedRows) * round_up(cols, 4 / element) * element;
+    KernelShape shape{.family = "pack", .weight = scalar_type(type.getElementType()), .operand = {}, .kv = {}};
+    if (const auto choice = choose_kernel(target_, shape, "")) init = mlir::FlatSymbolRefAttr::get(kernel(*choice->variant, shape));
+  }
+  // Named after the first source; further sources as "+n", a second buffer of the same sources as "#n".
+  std::string name = mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey().str();
+  if (source.getParts().size() > 1) name += "+" + std::to_string(source.getParts().size() - 1);
+  if (const int n = weight_names_[name]++; n > 0) name += "#" + std::to_string(n);
+  op = b.create<exec::WeightOp>(source.getLoc(), name, source.getParts(), rows, cols, type.getElementType(),
+                                interleaved ? "interleaved16" : "rows", bytes, init);
+  return op;
+}
+
+exec::ConstantOp ExecSymbols::constant(llvm::ArrayRef<float> values) {
+  mlir::OpBuilder b = at_end();
+  auto attr = b.getDenseF32ArrayAttr(values);
+  exec::ConstantOp& op = constants_[attr.getAsOpaquePointer()];
+  if (!op) op = b.create<exec::ConstantOp>(b.getUnknownLoc(), "constant_" + std::to_string(constants_.size() - 1), attr);
+  return op;
+}
+
+LaunchBuilder& LaunchBuilder::pointer(const View& v, exec::Access access) {
+  slots_.push_back(exec::SlotAttr::get(builder_.getContext(), static_cast<int64_t>(pointers_.size()), v.offset));
+  pointers_.push_back(v.base);
+  access_.push_back(access);
+  return *this;
+}
+
+LaunchBuilder& LaunchBuilder::null() {
+  slots_.push_back(builder_.getUnitAttr());
+  return *this;
+}
+
+LaunchBuilder& LaunchBuilder::i(int64_t value) {
+  slots_.push_back(builder_.getI64IntegerAttr(value));
+  return *this;
+}
+
+LaunchBuilder& LaunchBuilder::f(double value) {
+  slots_.push_back(builder_.getF64FloatAttr(value));
+  return *this;
+}
+
+void LaunchBuilder::emit(const llm::Variant& v, const KernelShape& shape, const Origin& origin, int64_t z) {
+  const int64_t grid[3] = {v.tile_cols ? ceil_div(shape.cols, v.tile_cols) : 1, v.tile_rows ? ceil_div(shape.rows, v.tile_rows) : 1, z};
+  exec::KernelOp kernel = symbols_.kernel(v, shape);
+  builder_.create<exec::LaunchOp>(builder_.getUnknownLoc(), mlir::FlatSymbolRefAttr::get(kernel), pointers_,
+                                  builder_.getDenseI64ArrayAttr(grid), builder_.getArrayAttr(slots_), builder_.getDenseI8ArrayAttr(access_),
+                                  builder_.getStringAttr(shape.family), builder_.getStringAttr(origin.layer),
+                                  builder_.getDenseF64ArrayAttr(origin.bytes), builder_.getDenseF64ArrayAttr(origin.flops),
+                                  mlir::DenseI64ArrayAttr(),
+                                  origin.runner_up.empty() ? mlir::StringAttr() : builder_.getStringAttr(origin.runner_up));
+}
+
+}  // namespace llmc

@@ -1,0 +1,73 @@
+// Builds the symbols and launches of an `exec` module: kernels, weights and constants are created once each; argument slots are given in
+// the order of the family's struct in kernels_templates/abi.h.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "passes/KernelShapes.h"
+#include "passes/KernelTable.h"
+#include "passes/Passes.h"
+
+namespace llmc {
+
+// A [rows, width] range of columns of something in memory.
+struct View {
+  mlir::Value base;     // !exec.ptr
+  int64_t offset = 0;   // bytes from base to the first element
+  int64_t stride = 0;   // elements from row to row
+};
+
+// The symbols of the module under construction.
+class ExecSymbols {
+ public:
+  ExecSymbols(mlir::ModuleOp module, const Target& target) : module_(module), target_(target) {}
+
+  exec::KernelOp kernel(const llm::Variant& variant, const KernelShape& shape);
+  // `as_linear`: the layout that the target's linear kernels read; otherwise row-major.
+  exec::WeightOp weight(ops::WeightOp source, bool as_linear);
+  exec::ConstantOp constant(llvm::ArrayRef<float> values);
+  const Target& target() const { return target_; }
+  mlir::ModuleOp module() const { return module_; }
+
+ private:
+  mlir::OpBuilder at_end();
+  mlir::ModuleOp module_;
+  const Target& target_;
+  std::map<std::string, exec::KernelOp> kernels_;
+  std::map<std::pair<const void*, bool>, exec::WeightOp> weights_;  // by parts attribute (uniqued by MLIR) and layout
+  std::map<std::string, int> weight_names_;
+  std::map<const void*, exec::ConstantOp> constants_;
+};
+
+// One launch.
+class LaunchBuilder {
+ public:
+  LaunchBuilder(mlir::OpBuilder& builder, ExecSymbols& symbols) : builder_(builder), symbols_(symbols) {}
+
+  LaunchBuilder& read(const View& v) { return pointer(v, exec::kRead); }
+  LaunchBuilder& write(const View& v) { return pointer(v, exec::kWrite); }
+  LaunchBuilder& read_write(const View& v) { return pointer(v, exec::kReadWrite); }
+  LaunchBuilder& null();
+  LaunchBuilder& i(int64_t value);
+  LaunchBuilder& f(double value);
+
+  // Where the launch comes from and what it costs; `op` is the family's name for readers.
+  struct Origin {
+    std::string layer;
+    LinearCost bytes{}, flops{};
+    std::string runner_up;
+  };
+  // Grid: (column tiles, row tiles, z).
+  void emit(const llm::Variant& variant, const KernelShape& shape, const Origin& origin, int64_t z = 1);
+
+ private:
+  LaunchBuilder& pointer(const View& v, exec::Access access);
+  mlir::OpBuilder& builder_;
+  ExecSymbols& symbols_;
+  llvm::SmallVector<mlir::Value> pointers_;
+  llvm::SmallVector<int8_t> access_;
+  llvm::SmallVector<mlir::Attribute> slots_;
+};
+
+}  // namespace llmc

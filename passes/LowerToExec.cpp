@@ -1,0 +1,294 @@
+// lower-to-exec: see Passes.td.
+#include "llvm/ADT/TypeSwitch.h"
+#include "passes/KvGroups.h"
+#include "passes/LaunchBuilder.h"
+#include "passes/Passes.h"
+
+namespace llmc {
+#define GEN_PASS_DEF_LOWERTOEXEC
+#include "passes/Passes.h.inc"
+
+namespace {
+
+using ops::element_of;
+using ops::width_of;
+
+enum RowCount : int64_t { kTokens = 0, kLogits = 2 };  // llm_abi::RowCount
+
+// The name that the frontend gave to an operation, for profiles and memory tables.
+std::string layer_name(mlir::Location loc) {
+  if (auto name = mlir::dyn_cast<mlir::NameLoc>(loc)) return name.getName().str();
+  if (auto fused = mlir::dyn_cast<mlir::FusedLoc>(loc))
+    for (mlir::Location inner : fused.getLocations())
+      if (std::string name = layer_name(inner); !name.empty()) return name;
+  return "";
+}
+
+// Lowers one bucket function to one program.
+class ProgramLowering {
+ public:
+  ProgramLowering(mlir::func::FuncOp function, ExecSymbols& symbols, const std::vector<KvGroup>& groups)
+      : function_(function), symbols_(symbols), groups_(groups), bucket_(bucket_of(function)), builder_(function.getContext()) {
+    mlir::ModuleOp module = symbols.module();
+    block_tokens_ = module_int(module, "llm.block_tokens", 16);
+    max_batch_ = module_int(module, "llm.max_batch", 1);
+    table_stride_ = ceil_div(module_int(module, "llm.max_context", 1), block_tokens_);
+    vocab_ = module_int(module, "llm.vocab", 1);
+    max_logits_ = module_int(module, "llm.max_logits", 1);
+  }
+
+  mlir::LogicalResult run() {
+    const bool sample = function_.getSymName().starts_with("sample");
+    builder_.setInsertionPointToEnd(symbols_.module().getBody());
+    auto program = builder_.create<exec::ProgramOp>(function_.getLoc(), "program_" + function_.getSymName().str(),
+                                                    sample ? "sample" : "forward", bucket_.tokens, bucket_.seqs, bucket_.logits,
+                                                    mlir::IntegerAttr());
+    builder_.setInsertionPointToStart(&program.getBody().emplaceBlock());
+    if (sample) {
+      views_[function_.getArgument(0)] = state("logits");
+    } else {
+      views_[function_.getArgument(0)] = io("tokens");
+      views_[function_.getArgument(1)] = io("positions");
+      views_[function_.getArgument(2)] = io("logit_rows");
+    }
+    for (mlir::Operation& op : function_.getBody().front())
+      if (mlir::failed(lower(&op))) return mlir::failure();
+    return mlir::success();
+  }
+
+ private:
+  // --- Pointers ---
+  template <typename Op, typename Key>
+  View pointer(const std::string& cache_key, Key key) {
+    View& view = pointers_[cache_key];
+    if (!view.base) {
+      mlir::OpBuilder::InsertionGuard guard(builder_);
+      builder_.setInsertionPointToStart(builder_.getInsertionBlock());
+      view.base = builder_.create<Op>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()), key).getResult();
+    }
+    return view;
+  }
+  View io(const std::string& field) { return pointer<exec::IoOp>("io " + field, builder_.getStringAttr(field)); }
+  View state(const std::string& name) { return pointer<exec::StateOp>("state " + name, builder_.getStringAttr(name)); }
+  View kv_base(int64_t layer) { return pointer<exec::KvBaseOp>("kv " + std::to_string(layer), builder_.getI64IntegerAttr(layer)); }
+  View weight(mlir::Value v, bool as_linear) {
+    exec::WeightOp op = symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear);
+    return pointer<exec::WeightPtrOp>("weight " + op.getSymName().str(), mlir::FlatSymbolRefAttr::get(op));
+  }
+  View counts() { return io("counts"); }
+
+  int64_t rows_of(mlir::Value v) { return is_logit_rows(v) ? bucket_.logits : bucket_.tokens; }
+  static int64_t row_count(mlir::Value v) { return is_logit_rows(v) ? kLogits : kTokens; }
+
+  // The buffer of a result. What @forward returns lives in state buffers, which the sampler and the host read.
+  View result(mlir::Value v) {
+    View view;
+    view.stride = mlir::cast<mlir::RankedTensorType>(v.getType()).getRank() == 1 ? 1 : width_of(v);
+    for (mlir::OpOperand& use : v.getUses())
+      if (mlir::isa<mlir::func::ReturnOp>(use.getOwner()) && !function_.getSymName().starts_with("sample"))
+        view.base = state(use.getOperandNumber() == 0 ? "logits" : "hidden").base;
+    if (!view.base) {
+      mlir::Type element = element_of(v);
+      const int64_t bytes = rows_of(v) * view.stride * element_bytes(element);
+      view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                                  builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
+                                                  mlir::IntegerAttr());
+    }
+    views_[v] = view;
+    return view;
+  }
+
+  LaunchBuilder launch() { return LaunchBuilder(builder_, symbols_); }
+
+  void kv_view(LaunchBuilder& l, mlir::Value cache, exec::Access access) {
+    auto op = cache_of(cache);
+    const size_t group = group_of(groups_, op.getLayer());
+    View base = kv_base(op.getLayer());
+    access == exec::kWrite ? l.read_write(base) : l.read(base);  // a write keeps the other entries
+    View table = state("block_table");
+    table.offset = static_cast<int64_t>(group) * max_batch_ * table_stride_ * static_cast<int64_t>(sizeof(int32_t));
+    l.read(table).i(table_stride_).i(groups_[group].block_bytes(block_tokens_)).i(block_tokens_).i(op.getKvHeads()).i(op.getHeadDim());
+  }
+
+  static ops::KvCacheOp cache_of(mlir::Value v) {
+    while (mlir::Operation* op = v.getDefiningOp()) {
+      if (auto cache = mlir::dyn_cast<ops::KvCacheOp>(op)) return cache;
+      if (auto write = mlir::dyn_cast<ops::KvWriteOp>(op)) v = write.getCache();
+      if (auto fused = mlir::dyn_cast<ops::RopeKvWriteOp>(op)) v = fused.getCache();
+    }
+    return {};
+  }
+
+  // Emits `l` with the variant that select-kernels chose for `op`.
+  mlir::LogicalResult emit(LaunchBuilder& l, mlir::Operation* op) {
+    const std::optional<OpWork> work = work_of(op, bucket_);
+    auto chosen = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr);
+    if (!chosen) return op->emitError("lower-to-exec: no kernel was selected");
+    const auto choice = choose_kernel(symbols_.target(), work->shape, chosen.getAs<mlir::StringAttr>("variant").getValue());
+    if (!choice) return op->emitError(choice.error().message);
+    LaunchBuilder::Origin origin{layer_name(op->getLoc()), work->bytes, work->flops, ""};
+    if (auto runner_up = chosen.getAs<mlir::StringAttr>("runner_up")) origin.runner_up = runner_up.str();
+    l.emit(*choice->variant, work->shape, origin);
+    return mlir::success();
+  }
+
+  // A launch that no operation stands for.
+  mlir::LogicalResult emit_extra(LaunchBuilder& l, const KernelShape& shape, mlir::Operation* near) {
+    const auto choice = choose_kernel(symbols_.target(), shape, "");
+    if (!choice) return near->emitError(choice.error().message);
+    l.emit(*choice->variant, shape, {});
+    return mlir::success();
+  }
+
+  // --- Operations ---
+  mlir::LogicalResult lower(mlir::Operation* op) {
+    return llvm::TypeSwitch<mlir::Operation*, mlir::LogicalResult>(op)
+        .Case<ops::WeightOp, ops::KvCacheOp, mlir::func::ReturnOp>([](auto) { return mlir::success(); })
+        .Case([&](ops::SliceOp o) {
+          View v = views_[o.getX()];
+          v.offset += static_cast<int64_t>(o.getOffset()) * element_bytes(element_of(o.getX()));
+          views_[o.getResult()] = v;
+          return mlir::success();
+        })
+        .Case([&](ops::ResolveIdsOp o) {
+          auto l = launch();
+          l.read(counts()).read(io("tokens")).read(io("query_start")).read(io("seq_slot")).read(io("seq_flags")).read(io("block_updates"));
+          l.read(state("prev")).write(result(o.getResult())).read_write(state("block_table")).read_write(state("penalty_counts"));
+          l.i(vocab_).i(max_batch_).i(table_stride_);
+          return emit(l, op);
+        })
+        .Case([&](ops::EmbedOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getIds()]).read(weight(o.getTable(), false)).write(result(o.getResult()));
+          l.i(width_of(o.getTable())).i(mlir::cast<mlir::RankedTensorType>(o.getTable().getType()).getShape()[0]);
+          return emit(l, op);
+        })
+        .Case([&](ops::GatherRowsOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getRows()]).read(views_[o.getX()]).write(result(o.getResult())).i(width_of(o.getX()));
+          return emit(l, op);
+        })
+        .Case([&](ops::RmsNormOp o) {
+          auto l = launch();
+          const int64_t group = width_of(o.getWeight());
+          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), false)).write(result(o.getResult()));
+          l.i(row_count(o.getX())).i(group).i(width_of(o.getX()) / group).i(views_[o.getX()].stride).f(o.getEps().convertToDouble());
+          return emit(l, op);
+        })
+        .Case([&](ops::AddRmsNormOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getResidual()]).read(views_[o.getDelta()]).read(weight(o.getWeight(), false));
+          l.write(result(o.getSum())).write(result(o.getResult()));
+          l.i(row_count(o.getResidual())).i(width_of(o.getWeight())).f(o.getEps().convertToDouble());
+          return emit(l, op);
+        })
+        .Case([&](ops::LinearOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
+          l.write(result(o.getResult())).null().null();
+          l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
+          return emit(l, op);
+        })
+        .Case([&](ops::GluOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getGate()]).read(views_[o.getUp()]).write(result(o.getResult()));
+          l.i(width_of(o.getGate())).i(views_[o.getGate()].stride).i(views_[o.getUp()].stride);
+          return emit(l, op);
+        })
+        .Case<ops::AddOp, ops::MulOp>([&](auto o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getLhs()]).read(views_[o.getRhs()]).write(result(o.getResult()));
+          l.i(row_count(o.getLhs())).i(width_of(o.getLhs())).i(views_[o.getLhs()].stride).i(views_[o.getRhs()].stride);
+          return emit(l, op);
+        })
+        .Case([&](ops::SiluOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]).null().write(result(o.getResult()));
+          l.i(row_count(o.getX())).i(width_of(o.getX())).i(views_[o.getX()].stride).i(0);
+          return emit(l, op);
+        })
+        .Case([&](ops::RopeTableOp o) {
+          auto l = launch();
+          exec::ConstantOp constant = symbols_.constant(o.getInvFreq());
+          l.read(counts()).read(io("positions"));
+          l.read(pointer<exec::ConstantPtrOp>("constant " + constant.getSymName().str(), mlir::FlatSymbolRefAttr::get(constant)));
+          l.write(result(o.getResult())).i(static_cast<int64_t>(o.getInvFreq().size())).f(o.getFactor().convertToDouble());
+          return emit(l, op);
+        })
+        .Case([&](ops::RopeOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]).read(views_[o.getTable()]).write(result(o.getResult()));
+          l.i(width_of(o.getX()) / static_cast<int64_t>(o.getHeadDim())).i(o.getHeadDim()).i(width_of(o.getTable()) / 2);
+          l.i(views_[o.getX()].stride);
+          return emit(l, op);
+        })
+        .Case([&](ops::KvWriteOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getK()]).read(views_[o.getV()]);
+          l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
+          kv_view(l, o.getCache(), exec::kWrite);
+          l.i(views_[o.getK()].stride).i(views_[o.getV()].stride);
+          return emit(l, op);
+        })
+        .Case([&](ops::RopeKvWriteOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getQ()]).read(views_[o.getK()]).read(views_[o.getV()]).read(views_[o.getTable()]);
+          o.getQNorm() ? l.read(weight(o.getQNorm(), false)) : l.null();
+          o.getKNorm() ? l.read(weight(o.getKNorm(), false)) : l.null();
+          l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index")).write(result(o.getQOut()));
+          kv_view(l, o.getCache(), exec::kWrite);
+          l.i(width_of(o.getQ()) / static_cast<int64_t>(o.getHeadDim())).i(width_of(o.getTable()) / 2);
+          l.i(views_[o.getQ()].stride).i(views_[o.getK()].stride).i(views_[o.getV()].stride).f(o.getEps().convertToDouble());
+          return emit(l, op);
+        })
+        .Case([&](ops::AttentionOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getQ()]).write(result(o.getResult()));
+          l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index")).read(io("query_start")).read(io("kv_len")).null();
+          kv_view(l, o.getCache(), exec::kRead);
+          l.i(o.getHeads()).i(o.getWindow()).i(1).f(o.getScale().convertToDouble());
+          return emit(l, op);
+        })
+        .Case([&](ops::SampleOp o) { return lower_sample(o); })
+        .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
+  }
+
+  mlir::LogicalResult lower_sample(ops::SampleOp o) {
+    auto l = launch();
+    l.read(counts()).read(views_[o.getLogits()]).read_write(io("sample_params")).read(io("bias_pairs")).read(io("mask"));
+    l.read_write(state("penalty_counts")).write(state("sample_scratch")).write(state("prev")).write(state("ring"));
+    l.i(vocab_).i(ceil_div(vocab_, 32)).i(max_logits_);
+    if (mlir::failed(emit(l, o))) return mlir::failure();
+    auto a = launch();
+    a.read_write(counts()).read_write(io("tokens")).read_write(io("positions")).read_write(io("kv_index")).read_write(io("kv_len"));
+    a.read_write(io("seq_flags")).read_write(io("sample_params"));
+    return emit_extra(a, {.family = "advance", .weight = {}, .operand = {}, .kv = {}}, o);
+  }
+
+  mlir::func::FuncOp function_;
+  ExecSymbols& symbols_;
+  const std::vector<KvGroup>& groups_;
+  Bucket bucket_;
+  mlir::OpBuilder builder_;
+  llvm::DenseMap<mlir::Value, View> views_;
+  std::map<std::string, View> pointers_;
+  int64_t block_tokens_, max_batch_, table_stride_, vocab_, max_logits_;
+};
+
+struct LowerToExec : impl::LowerToExecBase<LowerToExec> {
+  void runOnOperation() override {
+    mlir::ModuleOp module = getOperation();
+    const Target* target = module_target(module);
+    if (!target) return signalPassFailure();
+    const std::vector<KvGroup> groups = kv_groups(module);
+    ExecSymbols symbols(module, *target);
+    for (auto function : llvm::to_vector(module.getOps<mlir::func::FuncOp>())) {
+      if (mlir::failed(ProgramLowering(function, symbols, groups).run())) return signalPassFailure();
+      function.erase();
+    }
+  }
+};
+
+}  // namespace
+}  // namespace llmc

@@ -1,0 +1,51 @@
+// narrow-operands: see Passes.td.
+#include "passes/Passes.h"
+
+namespace llmc {
+#define GEN_PASS_DEF_NARROWOPERANDS
+#include "passes/Passes.h.inc"
+
+namespace {
+
+mlir::Type to_type(mlir::MLIRContext* context, llm::ScalarType type) {
+  mlir::Builder b(context);
+  switch (type) {
+    case llm::ScalarType::kF16: return b.getF16Type();
+    case llm::ScalarType::kBF16: return b.getBF16Type();
+    case llm::ScalarType::kF32: break;
+  }
+  return b.getF32Type();
+}
+
+// Producers that can store their result in a narrower type: the result that may change, or null.
+mlir::OpResult narrowable(mlir::Value v) {
+  mlir::Operation* op = v.getDefiningOp();
+  if (!op) return {};
+  if (mlir::isa<ops::RmsNormOp, ops::GluOp, ops::MulOp, ops::AttentionOp>(op)) return op->getResult(0);
+  if (auto fused = mlir::dyn_cast<ops::AddRmsNormOp>(op); fused && v == fused.getResult()) return mlir::cast<mlir::OpResult>(v);
+  return {};
+}
+
+struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
+  void runOnOperation() override {
+    const Target* target = module_target(getOperation());
+    if (!target) return signalPassFailure();
+    if (auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr); mode && mode.getValue() == "f32") return;
+    getOperation().walk([&](ops::LinearOp linear) {
+      mlir::Type weight = ops::element_of(linear.getWeight());
+      if (weight.isF32() || !ops::element_of(linear.getX()).isF32()) return;
+      mlir::Type operand = to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
+      if (operand.isF32()) return;
+      mlir::OpResult x = narrowable(linear.getX());
+      if (!x) return;
+      for (mlir::Operation* user : x.getUsers()) {
+        auto other = mlir::dyn_cast<ops::LinearOp>(user);
+        if (!other || other.getX() != x || ops::element_of(other.getWeight()) != weight) return;
+      }
+      x.setType(mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand));
+    });
+  }
+};
+
+}  // namespace
+}  // namespace llmc

@@ -1,0 +1,110 @@
+// Every pass of the compiler, with the reason why it exists. Pipelines.cpp strings them together.
+#ifndef LLMC_PASSES
+#define LLMC_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def MergeQkv : Pass<"merge-qkv", "mlir::func::FuncOp"> {
+  let summary = "Merge the q, k and v projections of a layer into one linear";
+  let description = [{
+    Why: three short matrix products on the same input become one taller product: two launches fewer per layer, one read of the
+    activations, and enough rows to fill the machine. The weight becomes a recipe of three parts, so nothing is repacked on disk.
+  }];
+}
+
+def MergeGateUp : Pass<"merge-gate-up", "mlir::func::FuncOp"> {
+  let summary = "Merge the gate and up projections of an MLP into one linear";
+  let description = [{
+    Why: as merge-qkv, for the largest matrices of the layer.
+  }];
+}
+
+def FuseGlu : Pass<"fuse-glu", "mlir::func::FuncOp"> {
+  let summary = "mul(silu(gate), up) becomes glu(gate, up)";
+  let description = [{
+    Why: two launches and a round trip of the widest activation through memory become one launch.
+  }];
+}
+
+def FuseAddRmsNorm : Pass<"fuse-add-rms-norm", "mlir::func::FuncOp"> {
+  let summary = "rms_norm(add(residual, delta)) becomes add_rms_norm";
+  let description = [{
+    Why: the sum is in registers when the norm needs it; one launch and one read of the residual stream fewer, twice per layer.
+  }];
+}
+
+def FuseRopeKvWrite : Pass<"fuse-rope-kv-write", "mlir::func::FuncOp"> {
+  let summary = "Per-head norms, RoPE of q and k, and the KV-cache write become one launch";
+  let description = [{
+    Why: five small launches per layer (two norms, two rotations, a copy) touch the same few kilobytes; in a decode step they cost
+    more in launch latency than in work.
+  }];
+}
+
+def NarrowOperands : Pass<"narrow-operands", "mlir::ModuleOp"> {
+  let summary = "Store the inputs of linear layers in the type that the target's matrix units take";
+  let description = [{
+    Why: a tensor core takes fp16 or bf16 operands. Rounding once, where the value is produced, halves its traffic and saves the conversion in
+    every tile. Only operands are narrowed: the residual stream, scores, sums and logits stay float32. Targets whose row says
+    float32 operands (sm_60, sm_61, x86) keep everything in float32.
+  }];
+}
+
+def VerifyModel : Pass<"verify-model", "mlir::ModuleOp"> {
+  let summary = "What may no longer exist behind the model passes";
+  let description = [{
+    Why: lowering handles exactly the forms that this stage leaves; a clear error here beats a wrong kernel later. Checks that `@forward` and
+    `@sample` exist, that every activation leads with one dynamic dimension, and that no operation of another dialect is left.
+  }];
+}
+
+def ExpandBuckets : Pass<"expand-buckets", "mlir::ModuleOp"> {
+  let summary = "One copy of @forward and @sample for every bucket (tokens, sequences, logit rows)";
+  let description = [{
+    Why: in a bucket every shape is a constant, so kernels can be chosen, grids sized and memory planned at compile time. The true counts of
+    a step stand in device memory; a bucket bounds a grid, never the work.
+  }];
+}
+
+def SelectKernels : Pass<"select-kernels", "mlir::ModuleOp"> {
+  let summary = "Choose a kernel variant for every operation by its predicted cost";
+  let description = [{
+    Why: the best variant depends on target, type, bucket and shape. Each variant is asked for its cost (bytes over bandwidth, operations over
+    rate, with tiles and waves rounded up, plus the launch); the cheapest wins and the runner-up is kept for `llmc inspect`.
+    `--force-variant family=name` overrules the model.
+  }];
+}
+
+def LowerToExec : Pass<"lower-to-exec", "mlir::ModuleOp"> {
+  let summary = "Turn bucket functions into programs of launches on buffers";
+  let description = [{
+    Why: from here on only kernels, pointers and constants exist, which is all that the runtime knows. Slices become pointer offsets.
+  }];
+  let dependentDialects = ["llmc::exec::ExecDialect"];
+}
+
+def Schedule : Pass<"schedule", "mlir::ModuleOp"> {
+  let summary = "Write each launch's predecessors";
+  let description = [{
+    Why: a CUDA graph runs what does not depend on each other side by side. Predecessors follow from reads and writes of the same object (buffer,
+    KV layer, state) and are reduced: an edge that others imply is dropped.
+  }];
+}
+
+def PlanMemory : Pass<"plan-memory", "mlir::ModuleOp"> {
+  let summary = "Give every activation buffer an offset in one arena";
+  let description = [{
+    Why: nothing is allocated while running. Two buffers share memory if every access to the one must come before every access to the other in
+    the partial order of the launches (not merely in list order). Largest buffers are placed first, each at the lowest free offset.
+  }];
+}
+
+def VerifyExec : Pass<"verify-exec", "mlir::ModuleOp"> {
+  let summary = "What must hold before a plan is written";
+  let description = [{
+    Why: the last line of defence against memory corruption on the device. Checks that every buffer has an offset, that buffers which overlap in
+    memory are ordered, that every launch's predecessors cover its hazards, and that all symbols resolve.
+  }];
+}
+
+#endif

@@ -1,0 +1,57 @@
+// select-kernels: see Passes.td.
+#include "passes/KernelShapes.h"
+#include "passes/Passes.h"
+
+namespace llmc {
+#define GEN_PASS_DEF_SELECTKERNELS
+#include "passes/Passes.h.inc"
+
+namespace {
+
+std::string microseconds(double us) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f us", us);
+  return text;
+}
+
+struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
+  void runOnOperation() override {
+    const Target* target = module_target(getOperation());
+    if (!target) return signalPassFailure();
+    auto forced = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr);
+    for (auto function : getOperation().getOps<mlir::func::FuncOp>()) {
+      const Bucket bucket = bucket_of(function);
+      const auto result = function.walk([&](mlir::Operation* op) {
+        if (!mlir::isa<ops::LlmDialect>(op->getDialect())) return mlir::WalkResult::advance();
+        const std::optional<OpWork> work = work_of(op, bucket);
+        if (!work) return mlir::WalkResult::advance();
+        std::string name;
+        if (forced)
+          if (auto wanted = forced.getAs<mlir::StringAttr>(work->shape.family)) name = wanted.str();
+        const llm::Result<KernelChoice> choice = choose_kernel(*target, work->shape, name);
+        if (!choice) {
+          op->emitError(choice.error().message);
+          return mlir::WalkResult::interrupt();
+        }
+        annotate(op, *choice);
+        return mlir::WalkResult::advance();
+      });
+      if (result.wasInterrupted()) return signalPassFailure();
+    }
+  }
+
+  static void annotate(mlir::Operation* op, const KernelChoice& choice) {
+    mlir::Builder b(op->getContext());
+    llvm::SmallVector<mlir::NamedAttribute> entries;
+    entries.push_back(b.getNamedAttr("variant", b.getStringAttr(choice.variant->name)));
+    entries.push_back(b.getNamedAttr("predicted", b.getStringAttr(microseconds(choice.cost_us))));
+    if (choice.runner_up)
+      entries.push_back(b.getNamedAttr(
+          "runner_up", b.getStringAttr(std::string(choice.runner_up->name) + " (" + microseconds(choice.runner_up_us) + ", chosen " +
+                                       microseconds(choice.cost_us) + ")")));
+    op->setAttr(kKernelAttr, b.getDictionaryAttr(entries));
+  }
+};
+
+}  // namespace
+}  // namespace llmc

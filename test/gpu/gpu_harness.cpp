@@ -1,0 +1,305 @@
+#include "test/gpu/gpu_harness.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+
+namespace llm_test {
+
+using namespace llm_abi;
+
+void fail(const std::string& message) {
+  std::fprintf(stderr, "kernel_test: error: %s\n", message.c_str());
+  std::exit(1);
+}
+
+Gpu Gpu::open() {
+  const auto driver = llmrt::Driver::load();
+  if (!driver) fail(driver.error().message);
+  Gpu gpu;
+  gpu.driver = *driver;
+  gpu.check(gpu.driver->cuDeviceGet(&gpu.device, 0), "cuDeviceGet");
+  CUcontext context = nullptr;
+  gpu.check(gpu.driver->cuDevicePrimaryCtxRetain(&context, gpu.device), "creating the context");
+  gpu.check(gpu.driver->cuCtxSetCurrent(context), "cuCtxSetCurrent");
+  gpu.check(gpu.driver->cuStreamCreate(&gpu.stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+  char name[128] = {};
+  gpu.driver->cuDeviceGetName(name, sizeof(name), gpu.device);
+  gpu.name = name;
+  int major = 0, minor = 0;
+  gpu.driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, gpu.device);
+  gpu.driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, gpu.device);
+  gpu.cc = major * 10 + minor;
+  return gpu;
+}
+
+void Gpu::check(CUresult status, const char* what) const {
+  if (status != CUDA_SUCCESS) fail(std::string(what) + ": " + driver->error_text(status));
+}
+
+void Gpu::synchronize() const { check(driver->cuStreamSynchronize(stream), "running a kernel"); }
+
+// --- Device memory ------------------------------------------------------------------------------------------------------
+
+namespace {
+constexpr uint8_t kPoison = 0xff, kGuard = 0x5a;
+}
+
+DeviceBytes::DeviceBytes(const Gpu& gpu, size_t bytes) : gpu_(gpu), bytes_(bytes) {
+  gpu.check(gpu.driver->cuMemAlloc(&base_, bytes + 2 * kGuardBytes), "cuMemAlloc");
+  gpu.check(gpu.driver->cuMemsetD8Async(base_, kGuard, bytes + 2 * kGuardBytes, gpu.stream), "cuMemset");
+  if (bytes) gpu.check(gpu.driver->cuMemsetD8Async(base_ + kGuardBytes, kPoison, bytes, gpu.stream), "cuMemset");
+}
+
+DeviceBytes::DeviceBytes(const Gpu& gpu, const void* data, size_t bytes) : DeviceBytes(gpu, bytes) { write(data, bytes); }
+
+DeviceBytes::~DeviceBytes() { gpu_.driver->cuMemFree(base_); }
+
+void DeviceBytes::write(const void* data, size_t bytes) {
+  if (bytes == 0) return;
+  gpu_.check(gpu_.driver->cuMemcpyHtoDAsync(base_ + kGuardBytes, data, bytes, gpu_.stream), "copy to the device");
+  gpu_.synchronize();
+}
+
+std::vector<uint8_t> DeviceBytes::read() const {
+  std::vector<uint8_t> bytes(bytes_ + 2 * kGuardBytes);
+  gpu_.check(gpu_.driver->cuMemcpyDtoHAsync(bytes.data(), base_, bytes.size(), gpu_.stream), "copy from the device");
+  gpu_.synchronize();
+  for (size_t i = 0; i < kGuardBytes; ++i) {
+    if (bytes[i] != kGuard || bytes[bytes.size() - 1 - i] != kGuard) fail("a kernel wrote outside of its buffer");
+  }
+  return {bytes.begin() + kGuardBytes, bytes.end() - kGuardBytes};
+}
+
+// --- Storage types ------------------------------------------------------------------------------------------------------
+
+size_t bytes_of(ScalarType type) { return type == ScalarType::kF32 ? 4 : 2; }
+
+double unit_roundoff(ScalarType type) {
+  return type == ScalarType::kF32 ? 0x1p-24 : type == ScalarType::kF16 ? 0x1p-11 : 0x1p-8;
+}
+
+namespace {
+
+uint16_t bf16_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+float from_bf16_bits(uint16_t half_bits) {
+  const uint32_t bits = static_cast<uint32_t>(half_bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+}  // namespace
+
+double rounded(double value, ScalarType type) {
+  switch (type) {
+    case ScalarType::kF16:
+      return static_cast<float>(static_cast<_Float16>(static_cast<float>(value)));
+    case ScalarType::kBF16:
+      return from_bf16_bits(bf16_bits(static_cast<float>(value)));
+    case ScalarType::kF32:
+      break;
+  }
+  return static_cast<float>(value);
+}
+
+std::vector<uint8_t> encode(const std::vector<double>& values, ScalarType type) {
+  std::vector<uint8_t> bytes(values.size() * bytes_of(type));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (type == ScalarType::kF32) {
+      const float v = static_cast<float>(values[i]);
+      std::memcpy(&bytes[i * 4], &v, 4);
+    } else if (std::isnan(values[i])) {
+      bytes[i * 2] = bytes[i * 2 + 1] = 0xff;
+    } else if (type == ScalarType::kF16) {
+      const _Float16 v = static_cast<_Float16>(static_cast<float>(values[i]));
+      std::memcpy(&bytes[i * 2], &v, 2);
+    } else {
+      const uint16_t v = bf16_bits(static_cast<float>(values[i]));
+      std::memcpy(&bytes[i * 2], &v, 2);
+    }
+  }
+  return bytes;
+}
+
+std::vector<double> decode(const std::vector<uint8_t>& bytes, ScalarType type) {
+  std::vector<double> values(bytes.size() / bytes_of(type));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (type == ScalarType::kF32) {
+      float v;
+      std::memcpy(&v, &bytes[i * 4], 4);
+      values[i] = v;
+    } else if (type == ScalarType::kF16) {
+      _Float16 v;
+      std::memcpy(&v, &bytes[i * 2], 2);
+      values[i] = static_cast<float>(v);
+    } else {
+      uint16_t v;
+      std::memcpy(&v, &bytes[i * 2], 2);
+      values[i] = from_bf16_bits(v);
+    }
+  }
+  return values;
+}
+
+std::vector<double> random_values(Rng& rng, size_t count, double scale, ScalarType type) {
+  std::normal_distribution<float> normal(0.0f, static_cast<float>(scale));
+  std::vector<double> values(count);
+  for (double& v : values) v = rounded(normal(rng), type);
+  return values;
+}
+
+DeviceArray<StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, int logits, int flags, int block_updates,
+                                    int step, int ring_entries) {
+  StepCounts counts = {};
+  counts.rows[kRowsTokens] = tokens;
+  counts.rows[kRowsSeqs] = sequences;
+  counts.rows[kRowsLogits] = logits;
+  counts.flags = flags;
+  counts.block_updates = block_updates;
+  counts.step = step;
+  counts.ring_entries = ring_entries;
+  return DeviceArray<StepCounts>(gpu, std::vector<StepCounts>{counts});
+}
+
+// --- Launches -----------------------------------------------------------------------------------------------------------
+
+void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const {
+  const llm::Variant& v = *instance->variant;
+  const auto tiles = [](int64_t n, int tile) { return static_cast<unsigned>(tile ? (n + tile - 1) / tile : 1); };
+  void* parameters[] = {const_cast<void*>(args)};
+  gpu->check(gpu->driver->cuLaunchKernel(function, tiles(columns, v.tile_cols), tiles(rows, v.tile_rows),
+                                         static_cast<unsigned>(splits), static_cast<unsigned>(v.threads), 1, 1,
+                                         static_cast<unsigned>(v.shared_bytes), gpu->stream, parameters, nullptr),
+             instance->entry().c_str());
+}
+
+double Kernel::time_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const {
+  CUevent begin, end;
+  const llmrt::Driver& d = *gpu->driver;
+  d.cuEventCreate(&begin, CU_EVENT_DEFAULT);
+  d.cuEventCreate(&end, CU_EVENT_DEFAULT);
+  float ms = 0;
+  int repeats = 1;
+  for (int round = 0; round < 2; ++round) {  // the first round warms up and chooses the number of repeats
+    d.cuEventRecord(begin, gpu->stream);
+    for (int i = 0; i < repeats; ++i) launch_bytes(args, columns, rows, splits);
+    d.cuEventRecord(end, gpu->stream);
+    gpu->check(d.cuEventSynchronize(end), instance->entry().c_str());
+    d.cuEventElapsedTime(&ms, begin, end);
+    if (round == 0) repeats = std::clamp(static_cast<int>(10.0f / std::max(ms, 0.01f)), 3, 100);
+  }
+  d.cuEventDestroy(begin);
+  d.cuEventDestroy(end);
+  return ms * 1e3 / repeats;
+}
+
+void Outcome::near(double out, double expected, double limit, const char* what) {
+  const double error = std::abs(out - expected);
+  const double ratio = error == 0 ? 0 : error / limit;
+  if (std::isnan(ratio) || ratio > 1) {
+    if (failure.empty()) {
+      char text[160];
+      std::snprintf(text, sizeof(text), "%s: %.9g, expected %.9g, limit %.3g", what, out, expected, limit);
+      failure = text;
+    }
+  }
+  worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
+}
+
+void Outcome::exact(bool equal, const std::string& what) {
+  if (!equal && failure.empty()) failure = what;
+  if (!equal) worst = INFINITY;
+}
+
+void Outcome::set_rate(double value, const char* unit) {
+  char text[64];
+  std::snprintf(text, sizeof(text), value < 10 ? "%.2f %s" : "%.0f %s", value, unit);
+  rate = text;
+}
+
+// --- Paged batches ------------------------------------------------------------------------------------------------------
+
+PagedBatch PagedBatch::make(Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int kv_heads,
+                            int head_dim, ScalarType type, bool fill) {
+  PagedBatch b;
+  b.sequences = static_cast<int>(lengths.size());
+  b.max_slots = b.sequences + 2;
+  b.block_tokens = 16;
+  b.kv_heads = kv_heads;
+  b.head_dim = head_dim;
+  b.type = type;
+  int total_blocks = 0, longest = 0;
+  b.query_start.push_back(0);
+  for (int s = 0; s < b.sequences; ++s) {
+    const int length = lengths[s] + queries[s];
+    b.kv_len.push_back(length);
+    longest = std::max(longest, length);
+    total_blocks += (length + b.block_tokens - 1) / b.block_tokens;
+    for (int i = 0; i < queries[s]; ++i) {
+      b.token_seq.push_back(s);
+      b.kv_index.push_back(lengths[s] + i);
+    }
+    b.query_start.push_back(b.query_start.back() + queries[s]);
+  }
+  b.tokens = b.query_start.back();
+  b.blocks = total_blocks + 3;
+  b.table_stride = (longest + b.block_tokens - 1) / b.block_tokens + 1;
+  std::vector<int> slots(b.max_slots), blocks(b.blocks);
+  std::iota(slots.begin(), slots.end(), 0);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  std::shuffle(slots.begin(), slots.end(), rng);
+  std::shuffle(blocks.begin(), blocks.end(), rng);
+  b.seq_slot.assign(slots.begin(), slots.begin() + b.sequences);
+  b.block_table.assign(static_cast<size_t>(b.max_slots) * b.table_stride, 0);
+  int next = 0;
+  for (int s = 0; s < b.sequences; ++s) {
+    for (int i = 0; i * b.block_tokens < b.kv_len[s]; ++i) {
+      b.block_table[b.seq_slot[s] * b.table_stride + i] = blocks[next++];
+    }
+  }
+  b.pool.assign(static_cast<size_t>(b.blocks * b.block_values()), NAN);
+  if (fill) {
+    for (int s = 0; s < b.sequences; ++s) {
+      for (int e = 0; e < b.kv_len[s]; ++e) {
+        for (int h = 0; h < kv_heads; ++h) {
+          for (bool value : {false, true}) {
+            const std::vector<double> v = random_values(rng, head_dim, 1.0, type);
+            std::copy(v.begin(), v.end(), b.pool.begin() + b.entry_offset(s, e, h, value));
+          }
+        }
+      }
+    }
+  }
+  return b;
+}
+
+int64_t PagedBatch::entry_offset(int sequence, int entry, int head, bool value) const {
+  const int64_t block = block_table[seq_slot[sequence] * table_stride + entry / block_tokens];
+  return block * block_values() +
+         ((static_cast<int64_t>(value) * kv_heads + head) * block_tokens + entry % block_tokens) * head_dim;
+}
+
+DeviceBatch::DeviceBatch(const Gpu& gpu, const PagedBatch& b)
+    : token_seq(gpu, b.token_seq),
+      seq_slot(gpu, b.seq_slot),
+      kv_index(gpu, b.kv_index),
+      query_start(gpu, b.query_start),
+      kv_len(gpu, b.kv_len),
+      block_table(gpu, b.block_table),
+      pool(gpu, b.pool, b.type),
+      counts(gpu, make_counts(gpu, b.tokens, b.sequences, b.sequences).values()) {}
+
+KvView DeviceBatch::view(const PagedBatch& b) const {
+  return {pool.ptr(), block_table.get(), b.table_stride, b.block_values() * static_cast<int64_t>(bytes_of(b.type)),
+          b.block_tokens, b.kv_heads, b.head_dim};
+}
+
+}  // namespace llm_test

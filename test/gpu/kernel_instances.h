@@ -1,0 +1,35 @@
+// Every instance of every CUDA variant: variants x the types that they serve x head dimensions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels_templates/variant.h"
+
+namespace llm_test {
+
+struct KernelInstance {
+  const llm::Variant* variant = nullptr;
+  llm::ScalarType weight = llm::ScalarType::kF32, operand = llm::ScalarType::kF32, kv = llm::ScalarType::kF32;
+  int head_dim = 0;  // 0: any
+
+  std::string entry() const;          // "linear_gemv_r4__w_bf16__x_float"
+  std::string instantiation() const;  // "linear_gemv<bf16, float, 4>"
+  std::string source() const;         // what NVRTC compiles
+};
+
+const char* type_name(llm::ScalarType type);
+
+const std::vector<llm::Variant>& cuda_variants();
+
+// All of them, oldest variant first within a family.
+std::vector<KernelInstance> all_instances();
+
+// The architectures that the kernels are compiled for, with their features.
+struct TestArch {
+  const char* name;  // what NVRTC is told: "sm_90a"
+  uint32_t features;
+};
+const std::vector<TestArch>& test_archs();
+
+}  // namespace llm_test

@@ -1,0 +1,177 @@
+// Paged attention over ragged batches, against float64.
+#include <algorithm>
+#include <cmath>
+
+#include "test/gpu/gpu_harness.h"
+
+namespace llm_test {
+namespace {
+
+using namespace llm_abi;
+
+// Softmax attention of one (token, head): the output and, per value, sum p |v|; `spread` is the largest sum |q k| of a score.
+struct Reference {
+  std::vector<double> out, magnitude;
+  double spread = 0;
+};
+
+Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, int head, int heads, int window, double scale) {
+  const int sequence = b.token_seq[token], kv_head = head / (heads / b.kv_heads);
+  const int end = b.kv_index[token] + 1, begin = window > 0 ? std::max(0, end - window) : 0;
+  const double* query = &q[(static_cast<size_t>(token) * heads + head) * b.head_dim];
+  Reference r{std::vector<double>(b.head_dim), std::vector<double>(b.head_dim)};
+  std::vector<double> scores;
+  for (int e = begin; e < end; ++e) {
+    const double* key = &b.pool[b.entry_offset(sequence, e, kv_head, false)];
+    double score = 0, magnitude = 0;
+    for (int i = 0; i < b.head_dim; ++i) {
+      score += query[i] * key[i];
+      magnitude += std::abs(query[i] * key[i]);
+    }
+    scores.push_back(score * scale);
+    r.spread = std::max(r.spread, magnitude * scale);
+  }
+  const double top = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& s : scores) sum += s = std::exp(s - top);
+  for (int e = begin; e < end; ++e) {
+    const double* value = &b.pool[b.entry_offset(sequence, e, kv_head, true)];
+    for (int i = 0; i < b.head_dim; ++i) {
+      r.out[i] += scores[e - begin] / sum * value[i];
+      r.magnitude[i] += scores[e - begin] / sum * std::abs(value[i]);
+    }
+  }
+  return r;
+}
+
+// What the splits' partial results merge to.
+double merged(const std::vector<float>& workspace, size_t row, int splits, int head_dim, int i) {
+  const size_t stride = head_dim + 2;
+  double top = -INFINITY, sum = 0, value = 0;
+  for (int s = 0; s < splits; ++s) top = std::max<double>(top, workspace[(row * splits + s) * stride + head_dim]);
+  for (int s = 0; s < splits; ++s) {
+    const float* part = &workspace[(row * splits + s) * stride];
+    const double weight = std::exp2(part[head_dim] - top);
+    sum += weight * part[head_dim + 1];
+    value += weight * part[i];
+  }
+  return value / sum;
+}
+
+void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int heads,
+                 int kv_heads, int head_dim, int window, int splits, Outcome& outcome) {
+  const Gpu& gpu = *kernel.gpu;
+  const KernelInstance& instance = *kernel.instance;
+  const PagedBatch b = PagedBatch::make(rng, lengths, queries, kv_heads, head_dim, instance.kv, true);
+  const DeviceBatch device(gpu, b);
+  const size_t width = static_cast<size_t>(heads) * head_dim;
+  // Query scores of standard deviation about 2: a softmax that neither ignores the scores nor picks one entry.
+  const std::vector<double> q = random_values(rng, b.tokens * width, 2.0, ScalarType::kF32);
+  TypedArray device_q(gpu, q, ScalarType::kF32), out(gpu, b.tokens * width, instance.operand);
+  DeviceArray<float> workspace(gpu, splits > 1 ? b.tokens * heads * static_cast<size_t>(splits) * (head_dim + 2) : 0);
+  const double scale = 1.0 / std::sqrt(head_dim);
+  const AttentionArgs args = {device.counts.get(),   device_q.ptr<float>(),    out.ptr(),
+                              device.token_seq.get(), device.seq_slot.get(),   device.kv_index.get(),
+                              device.query_start.get(), device.kv_len.get(),   splits > 1 ? workspace.get() : nullptr,
+                              device.view(b),         heads,                   window,
+                              splits,                 scale};
+  kernel.launch(args, heads, b.tokens + 2, splits);
+  const std::vector<double> result = out.values();
+  const std::vector<float> parts = workspace.values();
+  const bool tensor = instance.variant->tensor_cores;
+  for (int t = 0; t < b.tokens; ++t) {
+    for (int h = 0; h < heads; ++h) {
+      const Reference r = attend(b, q, t, h, heads, window, scale);
+      for (int i = 0; i < head_dim; ++i) {
+        const size_t row = static_cast<size_t>(t) * heads + h;
+        const double value = splits > 1 ? merged(parts, row, splits, head_dim, i) : result[row * head_dim + i];
+        // A score's error e becomes a relative error e of its weight. Tensor cores round q and the weights to the KV type.
+        double limit = 0x1p-24 * (16 + 8 * r.spread) * r.magnitude[i];
+        if (tensor) limit += unit_roundoff(instance.kv) * (1 + 2 * r.spread) * r.magnitude[i];
+        if (splits == 1) limit += unit_roundoff(instance.operand) * std::abs(r.out[i]) + 1e-7;
+        outcome.near(value, r.out[i], limit, "attention");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
+  Outcome outcome;
+  const KernelInstance& instance = *kernel.instance;
+  const llm::Variant& v = *instance.variant;
+  const bool decode = std::string(v.name).find("decode") != std::string::npos;
+  std::vector<int> head_dims = {instance.head_dim};
+  if (instance.head_dim == 0) head_dims = {40, 64, 96, 128};
+  for (int head_dim : head_dims) {
+    for (const auto& [heads, kv_heads] : {std::pair{14, 2}, std::pair{4, 4}, std::pair{8, 1}}) {
+      for (int window : {0, 37}) {
+        // Decode rows, a first prefill, a chunk of a later one: one ragged step.
+        check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
+        if (decode) check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
+        if (!outcome.failure.empty()) {
+          outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
+                             std::to_string(head_dim) + ", window " + std::to_string(window);
+          return outcome;
+        }
+      }
+    }
+  }
+  if (!timing || instance.head_dim == 0) return outcome;
+
+  // Decode: 8 sequences of 8192 entries. Prefill: 2048 tokens of one sequence. 32 query heads on 8 kv heads.
+  const int heads = 32, kv_heads = 8, head_dim = instance.head_dim, splits = decode ? 8 : 1;
+  const PagedBatch b = decode ? PagedBatch::make(rng, std::vector<int>(8, 8191), std::vector<int>(8, 1), kv_heads, head_dim,
+                                                 instance.kv, false)
+                              : PagedBatch::make(rng, {0}, {2048}, kv_heads, head_dim, instance.kv, false);
+  const DeviceBatch device(*kernel.gpu, b);
+  const llmrt::Driver& d = *kernel.gpu->driver;
+  d.cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(device.pool.ptr()), 0x11, device.pool.size(), kernel.gpu->stream);
+  DeviceArray<float> q(*kernel.gpu, std::vector<float>(static_cast<size_t>(b.tokens) * heads * head_dim, 0.5f));
+  DeviceBytes out(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * head_dim * 4);
+  DeviceArray<float> workspace(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * splits * (head_dim + 2));
+  const AttentionArgs args = {device.counts.get(),      q.get(),               out.ptr(),
+                              device.token_seq.get(),   device.seq_slot.get(), device.kv_index.get(),
+                              device.query_start.get(), device.kv_len.get(),   workspace.get(),
+                              device.view(b),           heads,                 0,
+                              splits,                   0.1};
+  outcome.us = kernel.time_us(args, heads, b.tokens, splits);
+  if (decode) {
+    outcome.bandwidth(2.0 * 8 * 8192 * kv_heads * head_dim * static_cast<double>(bytes_of(instance.kv)));
+  } else {
+    outcome.throughput(4.0 * heads * head_dim * 2048.0 * 2048.0 / 2);
+  }
+  return outcome;
+}
+
+Outcome test_attention_merge(const Kernel& kernel, Rng& rng, bool) {
+  Outcome outcome;
+  const Gpu& gpu = *kernel.gpu;
+  const int tokens = 5, heads = 6, head_dim = 80, splits = 7;
+  const size_t stride = head_dim + 2, rows = static_cast<size_t>(tokens) * heads;
+  std::vector<double> parts = random_values(rng, rows * splits * stride, 3.0, ScalarType::kF32);
+  for (size_t i = 0; i < rows * splits; ++i) {
+    parts[i * stride + head_dim + 1] = std::abs(parts[i * stride + head_dim + 1]) + 0.5;
+    if (i % splits == 2) {  // an empty split
+      for (size_t j = 0; j < stride; ++j) parts[i * stride + j] = 0;
+      parts[i * stride + head_dim] = -INFINITY;
+    }
+  }
+  TypedArray workspace(gpu, parts, ScalarType::kF32), out(gpu, rows * head_dim, kernel.instance->operand);
+  const auto counts = make_counts(gpu, tokens, tokens, tokens);
+  const AttentionMergeArgs args = {counts.get(), workspace.ptr<float>(), out.ptr(), heads, head_dim, splits};
+  kernel.launch(args, heads, tokens + 2);
+  const std::vector<double> result = out.values();
+  const std::vector<float> parts_f32(parts.begin(), parts.end());
+  for (size_t r = 0; r < rows; ++r) {
+    for (int i = 0; i < head_dim; ++i) {
+      const double expected = merged(parts_f32, r, splits, head_dim, i);
+      outcome.near(result[r * head_dim + i], expected,
+                   unit_roundoff(kernel.instance->operand) * std::abs(expected) + 64 * 0x1p-24 * 10, "merge");
+    }
+  }
+  return outcome;
+}
+
+}  // namespace llm_test
