@@ -11,21 +11,26 @@ namespace {
 
 struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
   void runOnOperation() override {
+    for (auto weight : getOperation().getOps<exec::WeightOp>())
+      if (auto init = weight.getInitKernelAttr(); init && !resolves<exec::KernelOp>(weight, init, "kernel")) return signalPassFailure();
     for (auto program : getOperation().getOps<exec::ProgramOp>())
       if (!symbols_resolve(program) || !hazards_are_ordered(program) || !memory_is_disjoint(program)) return signalPassFailure();
+  }
+
+  template <typename SymbolOp>
+  static bool resolves(mlir::Operation* user, mlir::FlatSymbolRefAttr symbol, llvm::StringRef kind) {
+    if (mlir::SymbolTable::lookupNearestSymbolFrom<SymbolOp>(user, symbol)) return true;
+    user->emitError("verify-exec: no ") << kind << " " << symbol;
+    return false;
   }
 
   static bool symbols_resolve(exec::ProgramOp program) {
     bool ok = true;
     program.walk([&](mlir::Operation* op) {
-      mlir::FlatSymbolRefAttr symbol;
-      if (auto launch = mlir::dyn_cast<exec::LaunchOp>(op)) symbol = launch.getKernelAttr();
-      if (auto weight = mlir::dyn_cast<exec::WeightPtrOp>(op)) symbol = weight.getWeightAttr();
-      if (auto constant = mlir::dyn_cast<exec::ConstantPtrOp>(op)) symbol = constant.getConstantAttr();
-      if (symbol && !mlir::SymbolTable::lookupNearestSymbolFrom(program->getParentOp(), symbol)) {
-        op->emitError("verify-exec: no symbol ") << symbol;
-        ok = false;
-      }
+      if (auto launch = mlir::dyn_cast<exec::LaunchOp>(op)) ok &= resolves<exec::KernelOp>(op, launch.getKernelAttr(), "kernel");
+      if (auto weight = mlir::dyn_cast<exec::WeightPtrOp>(op)) ok &= resolves<exec::WeightOp>(op, weight.getWeightAttr(), "weight");
+      if (auto constant = mlir::dyn_cast<exec::ConstantPtrOp>(op))
+        ok &= resolves<exec::ConstantOp>(op, constant.getConstantAttr(), "constant");
     });
     return ok;
   }
@@ -38,11 +43,6 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
       auto after = launch.getAfter();
       if (!after) {
         launch.emitError("verify-exec: a launch without its list of predecessors");
-        return false;
-      }
-      for (int64_t p : *after) {
-        if (p >= 0 && p < static_cast<int64_t>(i)) continue;
-        launch.emitError("verify-exec: launch ") << i << " waits for launch " << p << ", which does not come before it";
         return false;
       }
     }

@@ -38,7 +38,8 @@ llm::Status run(const std::string& config_path, std::optional<DType> dtype, llmc
   constexpr size_t kMaxConfigBytes = size_t{16} << 20;
   LLM_ASSIGN(const std::string text, llmc::read_text_file(config_path, kMaxConfigBytes));
   LLM_ASSIGN(const llmc::ModelConfig config, llmc::parse_model_config(text, config_path));
-  for (const std::string& warning : config.warnings) std::fprintf(stderr, "llm-make-model: warning: %s\n", warning.c_str());
+  for (const std::string& warning : config.warnings)
+    std::fprintf(stderr, "llm-make-model: warning: %s\n", warning.c_str());
   options.dtype = dtype.value_or(config.dtype.value_or(DType::kBF16));
 
   const auto start = std::chrono::steady_clock::now();
@@ -72,12 +73,16 @@ int main(int argc, char** argv) {
   auto* shards = app.add_option("--shards", options.shard_count, "At most so many files, about equal in size")
                      ->check(CLI::Range(1, 100'000));
   app.add_option("--max-shard-gb", max_shard_gb, "Begin a new file before this many 10^9 bytes")
-      ->check(CLI::Range(1e-6, 1e6))->capture_default_str()->excludes(shards);
+      ->check(CLI::Range(1e-6, 1e6))
+      ->capture_default_str()
+      ->excludes(shards);
   app.add_flag("--headers-only", options.headers_only, "Files of the right size without content (sparse)");
   app.add_option("--std-mode", std_mode, "test: a missing piece shows in the logits; realistic: 0.02 everywhere")
-      ->check(CLI::IsMember({"test", "realistic"}))->capture_default_str();
+      ->check(CLI::IsMember({"test", "realistic"}))
+      ->capture_default_str();
   app.add_option("-j,--threads", options.threads, "Threads; the result does not depend on it")
-      ->check(CLI::Range(1, 1024))->capture_default_str();
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   app.add_flag("--force", options.overwrite, "Replace the weights that the folder holds");
   try {
     app.parse(argc, argv);

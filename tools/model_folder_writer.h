@@ -12,15 +12,15 @@
 namespace llmc {
 
 struct ModelFolderOptions {
-  std::string folder;
-  DType dtype = DType::kBF16;                  // of every tensor: F32, F16 or BF16
+  std::string folder = {};
+  DType dtype = DType::kBF16;  // of every tensor: F32, F16 or BF16
   uint64_t seed = 0;
-  uint64_t shard_count = 0;                    // 0: as many as max_shard_bytes asks for
-  uint64_t max_shard_bytes = 5'000'000'000;    // a larger tensor gets a shard of its own
-  bool headers_only = false;                   // files of the right size without content (sparse): all weights are zero
+  uint64_t shard_count = 0;                  // 0: as many as max_shard_bytes asks for
+  uint64_t max_shard_bytes = 5'000'000'000;  // a larger tensor gets a shard of its own
+  bool headers_only = false;                 // files of the right size without content (sparse): all weights are zero
   StdMode std_mode = StdMode::kTest;
   unsigned threads = 1;
-  bool overwrite = false;                      // remove the weights that the folder holds; else they are an error
+  bool overwrite = false;  // remove the weights that the folder holds; else they are an error
 };
 
 struct ModelFolderSummary {

@@ -30,8 +30,8 @@ uint16_t to_bf16(float value) {
 
 // To nearest, ties to even; for magnitudes below 65504.
 uint16_t to_f16(float value) {
-  constexpr int kMantissaDrop = 13;       // 23 - 10 bits
-  constexpr int32_t kExponentShift = 112; // 127 - 15
+  constexpr int kMantissaDrop = 13;        // 23 - 10 bits
+  constexpr int32_t kExponentShift = 112;  // 127 - 15
   uint32_t bits = 0;
   std::memcpy(&bits, &value, sizeof(bits));
   const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
@@ -53,10 +53,10 @@ void fill(uint64_t key, uint64_t first, size_t count, Distribution d, std::byte*
 
 float inverse_sqrt(int64_t n) { return 1.0f / std::sqrt(static_cast<float>(n)); }
 
-// Inputs of linear layers have been normalised: root mean square 1. So a weight of std s / sqrt(inputs) gives outputs of
-// standard deviation s.
+// Inputs of linear layers have been normalised: root mean square 1. So a weight of std s / sqrt(inputs) gives outputs
+// of standard deviation s.
 Distribution test_distribution(WeightRole role, const ModelConfig& c) {
-  constexpr float kQkStd = 1.4f;          // scores q.k / sqrt(head_dim): 1.4^2
+  constexpr float kQkStd = 1.4f;  // scores q.k / sqrt(head_dim): 1.4^2
   constexpr float kGateStd = 1.2f;
   constexpr float kLogitStd = 2.0f;
   constexpr float kAttentionLoss = 0.5f;  // averaging values over keys shrinks them about so much

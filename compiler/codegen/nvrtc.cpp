@@ -31,6 +31,15 @@ std::string folder_of(const std::string& file) {
   return slash == std::string::npos ? "." : file.substr(0, slash);
 }
 
+// Each compile for an architecture below sm_75 says that such are deprecated, which no option turns off; the rest of the log stays.
+void drop_deprecation_notice(std::string* log) {
+  while (!log->empty() && (log->back() == '\0' || log->back() == '\n')) log->pop_back();
+  const size_t at = log->find("nvrtc: warning: Architectures prior to");
+  if (at == std::string::npos) return;
+  const size_t end = log->find('\n', at);
+  log->erase(at, end == std::string::npos ? std::string::npos : end + 1 - at);
+}
+
 }  // namespace
 
 struct Nvrtc::Api {
@@ -158,7 +167,7 @@ llm::Result<CudaCode> Nvrtc::compile(const CudaCompileRequest& request, const st
   status = api_->CompileProgram(program, static_cast<int>(option_texts.size()), option_texts.data());
   CudaCode code;
   api_->read(program, api_->GetProgramLogSize, api_->GetProgramLog, &code.log);
-  while (!code.log.empty() && (code.log.back() == '\0' || code.log.back() == '\n')) code.log.pop_back();
+  drop_deprecation_notice(&code.log);
   if (status != kSuccess) {
     return llm::Error{who + " does not compile: " + api_->GetErrorString(status) + "\n" + code.log};
   }

@@ -77,7 +77,8 @@ llm::Result<Checkpoint> Checkpoint::open(const std::string& model_dir) {
   } else if (exists(index)) {
     LLM_TRY(checkpoint.add_shards(model_dir, index));
   } else if (exists(model_dir + "/pytorch_model.bin") || exists(model_dir + "/pytorch_model.bin.index.json")) {
-    return llm::Error{model_dir + ": found pytorch_model.bin only, expected safetensors: a .bin file is a program, and " +
+    return llm::Error{model_dir +
+                      ": found pytorch_model.bin only, expected safetensors: a .bin file is a program, and " +
                       "is not read; convert it with transformers' save_pretrained"};
   } else {
     return llm::Error{model_dir + ": found neither model.safetensors nor model.safetensors.index.json, expected one"};

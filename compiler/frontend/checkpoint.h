@@ -17,8 +17,8 @@ namespace llmc {
 class Checkpoint {
  public:
   // Reads headers only. `model.safetensors` wins over an index, as in transformers. Errors, besides those of each file:
-  // no safetensors, a shard that is missing or whose name leaves the folder, an index and shards that disagree, a tensor
-  // in two shards, more than 100,000 tensors.
+  // no safetensors, a shard that is missing or whose name leaves the folder, an index and shards that disagree, a
+  // tensor in two shards, more than 100,000 tensors.
   static llm::Result<Checkpoint> open(const std::string& model_dir);
 
   Checkpoint(Checkpoint&&) = default;

@@ -1,7 +1,8 @@
 // Typed reads of one JSON object of a config.json, each with its permitted range.
 //
 // The first failure is kept and every later read returns its fallback, so that a parser reads as a plain list of keys
-// and asks for status() once at its end. Keys that were never asked for can be listed, so that none is dropped silently.
+// and asks for status() once at its end. Keys that were never asked for can be listed, so that none is dropped
+// silently.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ class ConfigReader {
   double number_or(std::string_view key, double low, double high, double fallback);
   bool boolean_or(std::string_view key, bool fallback);
   std::string string_or(std::string_view key, std::string_view fallback);
-  std::vector<double> numbers(std::string_view key, double low, double high);     // required array
-  std::vector<std::string> strings(std::string_view key);                         // empty when missing
+  std::vector<double> numbers(std::string_view key, double low, double high);             // required array
+  std::vector<std::string> strings(std::string_view key);                                 // empty when missing
   std::vector<int64_t> integer_or_list(std::string_view key, int64_t low, int64_t high);  // empty when missing
 
   // The object under `key`; an empty one, and a failure, when it is none. Shares the failure and the warnings.

@@ -30,8 +30,8 @@ const FamilyInfo* read_family(ConfigReader& reader) {
   } else if (!model_type.empty() && !by_type) {
     reader.refuse("model_type", "a supported family: " + family_names());
   } else if (by_type && by_architecture && by_type != by_architecture) {
-    reader.refuse("model_type", "the family of " + quote(architectures[0]) + ": '" +
-                                    std::string(by_architecture->model_type) + "'");
+    reader.refuse("model_type",
+                  "the family of " + quote(architectures[0]) + ": '" + std::string(by_architecture->model_type) + "'");
   } else if (!by_type && !by_architecture) {
     reader.fail("required key 'architectures' is missing, expected the class of a supported family: " + family_names());
   }

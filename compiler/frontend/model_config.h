@@ -35,15 +35,16 @@ struct ModelConfig {
   int64_t intermediate_size = 0;
   int64_t num_layers = 0;
   int64_t num_heads = 0;
-  int64_t num_kv_heads = 0;  // divides num_heads; kv head j serves query heads j*g .. j*g+g-1, g = num_heads/num_kv_heads
-  int64_t head_dim = 0;      // even; not always hidden_size / num_heads
+  int64_t num_kv_heads =
+      0;                 // divides num_heads; kv head j serves query heads j*g .. j*g+g-1, g = num_heads/num_kv_heads
+  int64_t head_dim = 0;  // even; not always hidden_size / num_heads
   int64_t max_position_embeddings = 0;
 
   double rms_norm_eps = 0.0;
   bool tie_word_embeddings = false;  // the head is embed_tokens
   BiasFlags bias;
-  bool qk_norm = false;      // RMSNorm of each q and k head, before RoPE, weight [head_dim]
-  std::string hidden_act;    // "silu", the only one so far
+  bool qk_norm = false;    // RMSNorm of each q and k head, before RoPE, weight [head_dim]
+  std::string hidden_act;  // "silu", the only one so far
 
   // [num_layers]; 0: full attention; w: the query at position p sees keys p-w+1 .. p
   std::vector<int64_t> sliding_window;

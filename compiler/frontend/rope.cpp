@@ -43,8 +43,9 @@ std::vector<float> llama3_frequencies(const RopeParameters& p, int64_t dim) {
     if (wavelength > low_freq_wavelength) {
       f = f / factor;
     } else if (wavelength >= high_freq_wavelength) {
-      const float smooth = ((1.0f / wavelength) * static_cast<float>(original) - static_cast<float>(p.low_freq_factor)) /
-                           static_cast<float>(p.high_freq_factor - p.low_freq_factor);
+      const float smooth =
+          ((1.0f / wavelength) * static_cast<float>(original) - static_cast<float>(p.low_freq_factor)) /
+          static_cast<float>(p.high_freq_factor - p.low_freq_factor);
       f = (1.0f - smooth) * f / factor + smooth * f;
     }
   }
@@ -83,8 +84,8 @@ std::vector<float> yarn_frequencies(const RopeParameters& p, double factor, int6
   for (size_t j = 0; j < out.size(); ++j) {
     const float extrapolation = 1.0f / out[j];
     const float interpolation = 1.0f / (static_cast<float>(factor) * out[j]);
-    const float ramp = std::clamp(
-        (static_cast<float>(j) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
+    const float ramp =
+        std::clamp((static_cast<float>(j) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
     const float keep = 1.0f - ramp;
     out[j] = interpolation * (1.0f - keep) + extrapolation * keep;
   }
@@ -114,12 +115,18 @@ llm::Status check_factor_list(std::string_view key, const std::vector<double>& l
 
 std::string_view rope_kind_name(RopeKind kind) {
   switch (kind) {
-    case RopeKind::kDefault: return "default";
-    case RopeKind::kLinear: return "linear";
-    case RopeKind::kDynamic: return "dynamic";
-    case RopeKind::kLlama3: return "llama3";
-    case RopeKind::kYarn: return "yarn";
-    case RopeKind::kLongrope: return "longrope";
+    case RopeKind::kDefault:
+      return "default";
+    case RopeKind::kLinear:
+      return "linear";
+    case RopeKind::kDynamic:
+      return "dynamic";
+    case RopeKind::kLlama3:
+      return "llama3";
+    case RopeKind::kYarn:
+      return "yarn";
+    case RopeKind::kLongrope:
+      return "longrope";
   }
   return "";
 }
@@ -127,10 +134,10 @@ std::string_view rope_kind_name(RopeKind kind) {
 llm::Result<Rope> compute_rope(const RopeParameters& p, int64_t head_dim, int64_t max_position_embeddings,
                                int64_t max_context) {
   if (max_context == 0) max_context = max_position_embeddings;
-  const double extension = p.original_max_position_embeddings == 0
-                               ? 1.0
-                               : static_cast<double>(max_position_embeddings) /
-                                     static_cast<double>(p.original_max_position_embeddings);
+  const double extension =
+      p.original_max_position_embeddings == 0
+          ? 1.0
+          : static_cast<double>(max_position_embeddings) / static_cast<double>(p.original_max_position_embeddings);
   Rope rope;
   rope.kind = p.kind;
   rope.theta = p.theta;

@@ -20,18 +20,18 @@ std::string_view rope_kind_name(RopeKind kind);
 struct RopeParameters {
   RopeKind kind = RopeKind::kDefault;
   double theta = 10000.0;
-  std::optional<double> factor = std::nullopt;     // linear, dynamic, llama3; yarn and longrope have a default
-  int64_t original_max_position_embeddings = 0;    // llama3, yarn, longrope
-  double low_freq_factor = 0.0;                    // llama3
-  double high_freq_factor = 0.0;                   // llama3
+  std::optional<double> factor = std::nullopt;            // linear, dynamic, llama3; yarn and longrope have a default
+  int64_t original_max_position_embeddings = 0;           // llama3, yarn, longrope
+  double low_freq_factor = 0.0;                           // llama3
+  double high_freq_factor = 0.0;                          // llama3
   std::optional<double> attention_factor = std::nullopt;  // yarn, longrope
-  double beta_fast = 32.0;                         // yarn
-  double beta_slow = 1.0;                          // yarn
-  double mscale = 0.0;                             // yarn; 0: not given
-  double mscale_all_dim = 0.0;                     // yarn; 0: not given
-  bool truncate = true;                            // yarn
-  std::vector<double> short_factor = {};           // longrope, [rotary_dim / 2]
-  std::vector<double> long_factor = {};            // longrope, [rotary_dim / 2]
+  double beta_fast = 32.0;                                // yarn
+  double beta_slow = 1.0;                                 // yarn
+  double mscale = 0.0;                                    // yarn; 0: not given
+  double mscale_all_dim = 0.0;                            // yarn; 0: not given
+  bool truncate = true;                                   // yarn
+  std::vector<double> short_factor = {};                  // longrope, [rotary_dim / 2]
+  std::vector<double> long_factor = {};                   // longrope, [rotary_dim / 2]
 };
 
 // What a graph needs: angle = float32(position) * inv_freq[j]; cos and sin are multiplied by attention_scaling before
@@ -39,8 +39,8 @@ struct RopeParameters {
 struct Rope {
   RopeKind kind = RopeKind::kDefault;
   double theta = 10000.0;
-  int64_t rotary_dim = 0;           // all of head_dim in the families that exist so far
-  std::vector<float> inv_freq;      // [rotary_dim / 2]
+  int64_t rotary_dim = 0;       // all of head_dim in the families that exist so far
+  std::vector<float> inv_freq;  // [rotary_dim / 2]
   double attention_scaling = 1.0;
   // Positions from which these frequencies would be wrong, 0 for none: `dynamic` is right below
   // max_position_embeddings only, and longrope's short list up to original_max_position_embeddings.
@@ -51,11 +51,12 @@ struct Rope {
 //
 // Two kinds make their frequencies depend on the length of the running sequence, which a static plan cannot:
 // - dynamic: up to max_position_embeddings it equals `default`; a longer max_context is refused.
-// - longrope: the long list when max_context is above original_max_position_embeddings, else the short one. transformers
+// - longrope: the long list when max_context is above original_max_position_embeddings, else the short one.
+// transformers
 //   would use the short list for a short sequence even then, and drop its KV cache when it crosses the border.
 //
-// Errors: max_context too long for dynamic, a list of the wrong length, a formula without a finite result. They name the
-// key without its file; the caller puts the file before it.
+// Errors: max_context too long for dynamic, a list of the wrong length, a formula without a finite result. They name
+// the key without its file; the caller puts the file before it.
 llm::Result<Rope> compute_rope(const RopeParameters& parameters, int64_t head_dim, int64_t max_position_embeddings,
                                int64_t max_context);
 

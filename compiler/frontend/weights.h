@@ -43,8 +43,9 @@ class ModelWeights {
   std::vector<std::string> ignored_;
 };
 
-// Errors, each naming the tensor: missing; another shape; a dtype other than F32, F16, BF16; linear weights of different
-// dtypes; a tensor of the checkpoint that the graph does not use. Names may lack the prefix "model." throughout.
+// Errors, each naming the tensor: missing; another shape; a dtype other than F32, F16, BF16; linear weights of
+// different dtypes; a tensor of the checkpoint that the graph does not use. Names may lack the prefix "model."
+// throughout.
 llm::Result<ModelWeights> match_weights(const ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace llmc

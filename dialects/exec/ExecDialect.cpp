@@ -10,14 +10,77 @@
 #include "dialects/exec/ExecTypes.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/exec/ExecAttrs.cpp.inc"
-#define GET_OP_CLASSES
-#include "dialects/exec/ExecOps.cpp.inc"
 
 namespace llmc::exec {
 
 using mlir::failure;
 using mlir::LogicalResult;
 using mlir::success;
+
+namespace {
+
+using Operands = llvm::SmallVectorImpl<mlir::OpAsmParser::UnresolvedOperand>;
+
+constexpr std::pair<llvm::StringLiteral, Access> kAccessWords[] = {{"read", kRead}, {"write", kWrite}, {"read_write", kReadWrite}};
+
+// One argument of a launch: `read %x`, `write %y + 512`, `192`, `1.0E-6` or `null`.
+mlir::ParseResult parse_argument(mlir::OpAsmParser& parser, Operands& pointers, llvm::SmallVectorImpl<mlir::Attribute>& slots,
+                                 llvm::SmallVectorImpl<int8_t>& accesses) {
+  if (mlir::succeeded(parser.parseOptionalKeyword("null"))) {
+    slots.push_back(parser.getBuilder().getUnitAttr());
+    return success();
+  }
+  for (const auto& [word, access] : kAccessWords) {
+    if (mlir::failed(parser.parseOptionalKeyword(word))) continue;
+    int64_t offset = 0;
+    const int64_t operand = static_cast<int64_t>(pointers.size());
+    if (parser.parseOperand(pointers.emplace_back())) return failure();
+    if (mlir::succeeded(parser.parseOptionalPlus()) && parser.parseInteger(offset)) return failure();
+    slots.push_back(SlotAttr::get(parser.getContext(), operand, offset));
+    accesses.push_back(access);
+    return success();
+  }
+  return parser.parseAttribute(slots.emplace_back());
+}
+
+mlir::ParseResult parseArguments(mlir::OpAsmParser& parser, Operands& pointers, mlir::ArrayAttr& slots, mlir::DenseI8ArrayAttr& access) {
+  llvm::SmallVector<mlir::Attribute> slot_list;
+  llvm::SmallVector<int8_t> access_list;
+  if (parser.parseCommaSeparatedList(mlir::AsmParser::Delimiter::Paren,
+                                     [&] { return parse_argument(parser, pointers, slot_list, access_list); }))
+    return failure();
+  slots = parser.getBuilder().getArrayAttr(slot_list);
+  access = parser.getBuilder().getDenseI8ArrayAttr(access_list);
+  return success();
+}
+
+void printArguments(mlir::OpAsmPrinter& printer, mlir::Operation*, mlir::OperandRange pointers, mlir::ArrayAttr slots,
+                    mlir::DenseI8ArrayAttr access) {
+  printer << "(";
+  llvm::interleaveComma(slots, printer, [&](mlir::Attribute slot) {
+    auto pointer = mlir::dyn_cast<SlotAttr>(slot);
+    if (mlir::isa<mlir::UnitAttr>(slot)) {
+      printer << "null";
+    } else if (!pointer) {
+      printer.printAttributeWithoutType(slot);
+    } else {
+      const auto index = static_cast<size_t>(pointer.getOperand());
+      for (const auto& [word, value] : kAccessWords)
+        if (value == access[index]) printer << word << " ";
+      printer << pointers[index];
+      if (pointer.getOffset() != 0) printer << " + " << pointer.getOffset();
+    }
+  });
+  printer << ")";
+}
+
+}  // namespace
+}  // namespace llmc::exec
+
+#define GET_OP_CLASSES
+#include "dialects/exec/ExecOps.cpp.inc"
+
+namespace llmc::exec {
 
 void ExecDialect::initialize() {
   addTypes<
@@ -46,6 +109,37 @@ LogicalResult WeightOp::verify() {
   return success();
 }
 
+LogicalResult ProgramOp::verify() {
+  if (getKind() != "forward" && getKind() != "sample") return emitOpError("kind is 'forward' or 'sample', found '") << getKind() << "'";
+  if (static_cast<int64_t>(getTokens()) <= 0 || static_cast<int64_t>(getSeqs()) <= 0 || static_cast<int64_t>(getLogits()) <= 0)
+    return emitOpError("needs tokens, seqs and logits > 0");
+  return success();
+}
+
+LogicalResult ProgramOp::verifyRegions() {
+  int64_t position = 0;
+  for (auto launch : block().getOps<LaunchOp>()) {
+    for (int64_t p : launch.getAfter().value_or(llvm::ArrayRef<int64_t>()))
+      if (p < 0 || p >= position)
+        return launch.emitOpError("number ") << position << " waits for launch " << p << ", which does not come before it";
+    ++position;
+  }
+  return success();
+}
+
+LogicalResult BufferOp::verify() {
+  if (static_cast<int64_t>(getBytes()) <= 0) return emitOpError("needs a positive size, found ") << static_cast<int64_t>(getBytes());
+  if (static_cast<int64_t>(getOffset().value_or(0)) < 0) return emitOpError("has a negative offset");
+  return success();
+}
+
+void BufferOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getName()); }
+void WeightPtrOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getWeight()); }
+void ConstantPtrOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getConstant()); }
+void IoOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getField()); }
+void StateOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getName()); }
+void KvBaseOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), "kv" + std::to_string(getLayer())); }
+
 LogicalResult LaunchOp::verify() {
   if (getGrid().size() != 3) return emitOpError("needs a grid of three dimensions, found ") << getGrid().size();
   for (int64_t extent : getGrid())
@@ -54,14 +148,18 @@ LogicalResult LaunchOp::verify() {
     return emitOpError("needs one access mode per pointer: ") << getPointers().size() << " pointers, " << getAccess().size() << " modes";
   for (int8_t access : getAccess())
     if (access < kRead || access > kReadWrite) return emitOpError("unknown access mode ") << static_cast<int>(access);
+  int64_t pointers = 0;  // every pointer fills one slot, in order: the printed form relies on it
   for (mlir::Attribute slot : getSlots()) {
     if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) {
-      if (pointer.getOperand() < 0 || pointer.getOperand() >= static_cast<int64_t>(getPointers().size()))
-        return emitOpError("slot names pointer ") << pointer.getOperand() << " of " << getPointers().size();
+      if (pointer.getOperand() != pointers++ || pointers > static_cast<int64_t>(getPointers().size()))
+        return emitOpError("slot names pointer ") << pointer.getOperand() << " of " << getPointers().size() << ", expected " << pointers - 1;
+      if (pointer.getOffset() < 0) return emitOpError("has a negative offset in slot ") << slot;
     } else if (!mlir::isa<mlir::IntegerAttr, mlir::FloatAttr, mlir::UnitAttr>(slot)) {
       return emitOpError("unknown slot ") << slot;
     }
   }
+  if (pointers != static_cast<int64_t>(getPointers().size()))
+    return emitOpError("has ") << getPointers().size() << " pointers, but its slots name " << pointers;
   if (getBytes().size() != 5 || getFlops().size() != 5) return emitOpError("needs five cost coefficients");
   return success();
 }

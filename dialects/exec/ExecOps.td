@@ -4,11 +4,15 @@
 include "dialects/exec/ExecDialect.td"
 include "dialects/llm/LlmDialect.td"
 include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/OpAsmInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 class Exec_Op<string mnemonic, list<Trait> traits = []> : Op<Exec_Dialect, mnemonic, traits>;
+
+// Pointers print under the name of what they point to: %counts, %hidden, %kv3.
+def NamedPointer : DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames"]>;
 
 def Exec_KernelOp : Exec_Op<"kernel", [Symbol]> {
   let summary = "A kernel instance: a body template with its arguments";
@@ -43,48 +47,53 @@ def Exec_ProgramOp : Exec_Op<"program", [Symbol, SingleBlock, NoTerminator, NoRe
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, I64Attr:$tokens, I64Attr:$seqs, I64Attr:$logits,
                        OptionalAttr<I64Attr>:$arena_bytes);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+  let assemblyFormat = [{
+    $sym_name $kind `tokens` $tokens `seqs` $seqs `logits` $logits (`arena` $arena_bytes^)? attr-dict-with-keyword $body
+  }];
+  let hasVerifier = 1;
+  let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
     mlir::Block& block() { return getBody().front(); }
   }];
 }
 
-def Exec_BufferOp : Exec_Op<"buffer"> {
+def Exec_BufferOp : Exec_Op<"buffer", [NamedPointer]> {
   let summary = "An activation buffer; plan-memory gives it an offset in the arena";
   let arguments = (ins I64Attr:$bytes, StrAttr:$name, OptionalAttr<I64Attr>:$offset);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name $bytes (`at` $offset^)? attr-dict";
+  let hasVerifier = 1;
 }
 
-def Exec_WeightPtrOp : Exec_Op<"weight_ptr", [Pure]> {
+def Exec_WeightPtrOp : Exec_Op<"weight_ptr", [Pure, NamedPointer]> {
   let summary = "The address of a weight buffer";
   let arguments = (ins FlatSymbolRefAttr:$weight);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$weight attr-dict";
 }
 
-def Exec_ConstantPtrOp : Exec_Op<"constant_ptr", [Pure]> {
+def Exec_ConstantPtrOp : Exec_Op<"constant_ptr", [Pure, NamedPointer]> {
   let summary = "The address of a constant";
   let arguments = (ins FlatSymbolRefAttr:$constant);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$constant attr-dict";
 }
 
-def Exec_IoOp : Exec_Op<"io", [Pure]> {
+def Exec_IoOp : Exec_Op<"io", [Pure, NamedPointer]> {
   let summary = "The address of a field of the io set that the step runs on";
   let arguments = (ins StrAttr:$field);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$field attr-dict";
 }
 
-def Exec_StateOp : Exec_Op<"state", [Pure]> {
+def Exec_StateOp : Exec_Op<"state", [Pure, NamedPointer]> {
   let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring";
   let arguments = (ins StrAttr:$name);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name attr-dict";
 }
 
-def Exec_KvBaseOp : Exec_Op<"kv_base", [Pure]> {
+def Exec_KvBaseOp : Exec_Op<"kv_base", [Pure, NamedPointer]> {
   let summary = "The address of a layer's first KV block";
   let arguments = (ins I64Attr:$layer);
   let results = (outs Exec_PtrType:$result);
@@ -94,16 +103,21 @@ def Exec_KvBaseOp : Exec_Op<"kv_base", [Pure]> {
 def Exec_LaunchOp : Exec_Op<"launch"> {
   let summary = "One kernel launch";
   let description = [{
-    `slots` fill the argument block: `#exec.ptr<i>` is pointer operand i, an integer or float is itself, `unit` is a null pointer. `access` says
-    per pointer operand whether the kernel reads (1), writes (2) or does both (3). `after` lists the launches (by position in
-    the program) that must have finished. `bytes` and `flops` are linear functions of the true counts: coefficients of
-    (1, tokens, sequences, logit rows, KV entries read).
+    The list in parentheses fills the argument block slot by slot: a pointer, with what the kernel does to it and an offset in bytes; an
+    integer or a float, which is itself; or `null`. `after` lists the launches (by position in the program) that must have
+    finished. `bytes` and `flops` are linear functions of the true counts: coefficients of (1, tokens, sequences, logit rows,
+    KV entries read).
+    ```mlir
+    exec.launch @add_tile grid [1, 16, 1] (read %counts, read %x, read %y + 512, write %sum, 0, 192, 192, 1024) after [3, 4]
+        {op = "add", layer = "layers.0.residual", bytes = ..., flops = ...}
+    ```
+    In the attributes, slot `#exec.ptr<i>` is pointer operand i, and `access` holds 1 (read), 2 (write) or 3 (both) per pointer.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid, ArrayAttr:$slots,
                        DenseI8ArrayAttr:$access, StrAttr:$op, StrAttr:$layer, DenseF64ArrayAttr:$bytes, DenseF64ArrayAttr:$flops,
                        OptionalAttr<DenseI64ArrayAttr>:$after, OptionalAttr<StrAttr>:$runner_up);
   let assemblyFormat = [{
-    $kernel `grid` $grid `slots` $slots `(` $pointers `)` (`after` $after^)? attr-dict
+    $kernel `grid` $grid custom<Arguments>($pointers, $slots, $access) (`after` $after^)? attr-dict
   }];
   let hasVerifier = 1;
 }

@@ -10,6 +10,40 @@ constexpr int power_of_two_at_least(int n) {
   return p;
 }
 
+// Merges the partial results [4 warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp order, and writes the
+// output of heads head0 .. head0 + heads - 1, or this split's partial result.
+template <typename A, int HeadDim, int HeadChunk>
+KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* partial, i64 head0, int heads) {
+  constexpr int kWarps = 4, kStride = HeadDim + 2;
+  const i64 token = tile.y;
+  for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
+    const int h = i / HeadDim, d = i % HeadDim;
+    float top = -kInfinity;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, partial[(w * HeadChunk + h) * kStride + HeadDim]);
+    const float reference = top == -kInfinity ? 0.0f : top;
+    float total = 0.0f, result = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float* row = partial + (w * HeadChunk + h) * kStride;
+      const float weight = exp2_fast(row[HeadDim] - reference);
+      total = fmaf(weight, row[HeadDim + 1], total);
+      result = fmaf(weight, row[d], result);
+    }
+    const i64 head = head0 + h;
+    if (args.splits == 1) {
+      static_cast<A*>(args.out)[(token * args.heads + head) * HeadDim + d] = from_float<A>(result / total);
+    } else {
+      float* split = args.workspace + ((token * args.heads + head) * args.splits + tile.z) * kStride;
+      split[d] = result;
+      if (d == 0) {
+        split[HeadDim] = top;
+        split[HeadDim + 1] = total;
+      }
+    }
+  }
+}
+
 // A block serves up to HeadChunk query heads of one kv head of one token, so that an entry is read once for all of them, over one split
 // of its entries. Within a warp, HeadDim / 8 lanes hold one entry (8 values each); each such group of lanes keeps its own running
 // maximum and sum over four entries at a time; groups, then warps, are merged at the end in a fixed order.
@@ -153,30 +187,5 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
-    const int h = i / HeadDim, d = i % HeadDim;
-    float top = -kInfinity;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, partial[(w * HeadChunk + h) * kStride + HeadDim]);
-    const float reference = top == -kInfinity ? 0.0f : top;
-    float total = 0.0f, result = 0.0f;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float* row = partial + (w * HeadChunk + h) * kStride;
-      const float weight = exp2_fast(row[HeadDim] - reference);
-      total = fmaf(weight, row[HeadDim + 1], total);
-      result = fmaf(weight, row[d], result);
-    }
-    const i64 head = head0 + h;
-    if (args.splits == 1) {
-      static_cast<A*>(args.out)[(token * args.heads + head) * HeadDim + d] = from_float<A>(result / total);
-    } else {
-      float* split = args.workspace + ((token * args.heads + head) * args.splits + tile.z) * kStride;
-      split[d] = result;
-      if (d == 0) {
-        split[HeadDim] = top;
-        split[HeadDim + 1] = total;
-      }
-    }
-  }
+  merge_warps<A, HeadDim, HeadChunk>(args, tile, partial, head0, heads);
 }

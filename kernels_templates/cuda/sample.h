@@ -54,10 +54,13 @@ struct SampleShared {
 // The largest candidate (key, then lowest id) in `order`: key in the high word, ~id in the low one.
 KERNEL_FN u64 candidate(u32 key, u32 id) { return static_cast<u64>(key) << 32 | static_cast<u32>(~id); }
 
-// Radix selection from the top: the smallest key t such that the weight of all keys >= t reaches `target`. `weight` gives a
-// key's weight (1: a count; its mass: top-p). Four passes of eight bits.
-template <typename Weight>
-KERNEL_FN u32 select_threshold(const float* logits, int vocab, u64 target, SampleShared& shared, Weight weight) {
+// What a candidate adds to the sum that select_threshold compares with its target.
+enum class Weigh { kOne, kMass };
+
+// Radix selection from the top, four passes of eight bits: the smallest key t such that the weight of all keys >= t reaches `target`.
+// Keys below `lowest` weigh nothing. Not inlined, like best_below: two and three copies would double the time to compile.
+KERNEL_CALL u32 select_threshold(const float* logits, int vocab, u64 target, SampleShared& shared, Weigh weigh,
+                                             u32 lowest, float maximum) {
   u32 prefix = 0;
   u64 above = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -67,21 +70,40 @@ KERNEL_FN u32 select_threshold(const float* logits, int vocab, u64 target, Sampl
     for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
       const u32 key = key_of(logits[i]);
       if (shift < 24 && key >> (shift + 8) != prefix) continue;
-      const u64 w = weight(logits[i], key);
+      if (key < lowest) continue;
+      const u64 w = weigh == Weigh::kOne ? 1 : mass_of(logits[i], maximum);
       if (w != 0) atomicAdd(&shared.bins[key >> shift & 255u], w);
     }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      u64 total = above;
-      u32 bin = 0;
-      for (int b = kRadixBins - 1; b >= 0; --b) {
-        if (shared.bins[b] == 0) continue;
-        bin = b;  // the last bin with any weight, if the target is never reached
-        if (total + shared.bins[b] >= target) break;
-        total += shared.bins[b];
+    // The first warp walks the bins from the top, eight a lane.
+    if (threadIdx.x < kWarp) {
+      constexpr int kPerLane = kRadixBins / kWarp;
+      const int top_bin = kRadixBins - 1 - static_cast<int>(threadIdx.x) * kPerLane;
+      u64 own = 0;
+#pragma unroll
+      for (int j = 0; j < kPerLane; ++j) own += shared.bins[top_bin - j];
+      u64 inclusive = own;
+#pragma unroll
+      for (u32 offset = 1; offset < kWarp; offset *= 2) {
+        const u64 other = __shfl_up_sync(kAllLanes, inclusive, offset);
+        if (threadIdx.x >= offset) inclusive += other;
       }
-      shared.chosen_bin = bin;
-      shared.above = total;
+      // The lane in whose bins the target is reached; if it never is, the last lane with any weight.
+      const u32 reached = __ballot_sync(kAllLanes, above + inclusive >= target && own != 0);
+      const u32 weighty = __ballot_sync(kAllLanes, own != 0);
+      const u32 lane = reached ? __ffs(reached) - 1 : weighty ? 31 - __clz(weighty) : 0;
+      if (threadIdx.x == lane) {
+        u64 total = above + inclusive - own;
+        int bin = top_bin;
+        for (int j = 0; j < kPerLane; ++j) {
+          if (shared.bins[top_bin - j] == 0) continue;
+          bin = top_bin - j;
+          if (total + shared.bins[bin] >= target) break;
+          total += shared.bins[bin];
+        }
+        shared.chosen_bin = bin;
+        shared.above = total;
+      }
     }
     __syncthreads();
     prefix = prefix << 8 | shared.chosen_bin;
@@ -139,7 +161,7 @@ KERNEL_FN void process_logits(const SampleArgs& args, const SampleParams& params
 }
 
 // The best candidate below `bound` in (key, lowest id) order.
-KERNEL_FN u64 best_below(const float* logits, int vocab, u64 bound, SampleShared& shared) {
+KERNEL_CALL u64 best_below(const float* logits, int vocab, u64 bound, SampleShared& shared) {
   u64 best = 0;
   for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
     const u64 c = candidate(key_of(logits[i]), i);
@@ -149,7 +171,7 @@ KERNEL_FN u64 best_below(const float* logits, int vocab, u64 bound, SampleShared
 }
 
 // Draws an id among those with key >= threshold, each with its mass. Each warp owns a contiguous part of the vocabulary.
-KERNEL_FN int draw(const float* logits, int vocab, float maximum, u32 threshold, u64 random, SampleShared& shared) {
+KERNEL_CALL int draw(const float* logits, int vocab, float maximum, u32 threshold, u64 random, SampleShared& shared) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int part = (vocab + kSampleWarps * kWarp - 1) / (kSampleWarps * kWarp) * kWarp;
   const int begin = min_of(warp * part, vocab), end = min_of(begin + part, vocab);
@@ -214,16 +236,18 @@ KERNEL_FN void sample(const SampleArgs& args, Tile tile, char* shared_bytes) {
   if (params.temperature > 0.0f && maximum > -kInfinity) {
     u32 threshold = kKeyOfMinusInfinity + 1;
     if (params.top_k > 0 && params.top_k < vocab) {
-      const u32 kth = select_threshold(logits, vocab, params.top_k, shared, [](float, u32) { return 1ull; });
+      const u32 kth = select_threshold(logits, vocab, params.top_k, shared, Weigh::kOne, threshold, maximum);
       if (kth > threshold) threshold = kth;
     }
     if (params.top_p < 1.0f) {
-      const auto kept_mass = [&](float l, u32 key) { return key >= threshold ? mass_of(l, maximum) : 0ull; };
       u64 total = 0;
-      for (int i = threadIdx.x; i < vocab; i += kSampleThreads) total += kept_mass(logits[i], key_of(logits[i]));
+      for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
+        if (key_of(logits[i]) >= threshold) total += mass_of(logits[i], maximum);
+      }
       total = block_reduce<kSampleThreads>(total, shared.reduce, SumOf{});
       const u64 target = static_cast<u64>(static_cast<double>(total) * static_cast<double>(params.top_p));
-      const u32 nucleus = select_threshold(logits, vocab, target > 0 ? target : 1, shared, kept_mass);
+      const u32 nucleus =
+          select_threshold(logits, vocab, target > 0 ? target : 1, shared, Weigh::kMass, threshold, maximum);
       if (nucleus > threshold) threshold = nucleus;
     }
     if (params.min_p > 0.0f) {

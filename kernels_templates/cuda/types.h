@@ -1,15 +1,12 @@
-// What every CUDA kernel shares: storage types and their conversions, 16-byte loads, reductions in a fixed order, and the
-// wrapper that makes a kernel of a body.
+// What every CUDA kernel shares: storage types and their conversions, 16-byte loads, reductions in a fixed order.
 //
-// No CUDA header is included, on purpose: cuda_fp16.h alone takes NVRTC longer than a kernel. Conversions are inline PTX or
-// bit operations.
+// No CUDA header is included, on purpose: cuda_fp16.h alone takes NVRTC longer than a kernel. Conversions are inline PTX (ptx.h)
+// or bit operations.
 #pragma once
 
-#include "abi.h"
+#include "cuda/ptx.h"
 
 using namespace llm_abi;
-
-#define KERNEL_FN __device__ __forceinline__
 
 // The part of the grid that one block computes: x counts columns (or heads), y rows, z splits. Bodies get it as a value and
 // never read blockIdx or gridDim, so that a persistent kernel can call them in a loop.
@@ -17,20 +14,6 @@ struct Tile {
   u32 x, y, z;
 };
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
-#define LLM_GRID_CONSTANT const __grid_constant__
-#else
-#define LLM_GRID_CONSTANT const
-#endif
-
-// LLM_KERNEL(entry, threads, Args, body<types...>)
-#define LLM_KERNEL(entry, threads, Args, ...)                                                 \
-  extern "C" __global__ void __launch_bounds__(threads) entry(LLM_GRID_CONSTANT Args args) { \
-    extern __shared__ __align__(128) char llm_shared[];                                      \
-    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                  \
-  }
-
-#define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it
 constexpr float kLog2E = 1.4426950408889634f;
 
 // --- Storage types ----------------------------------------------------------------------------------------------------
@@ -43,11 +26,7 @@ struct bf16 {
 };
 
 KERNEL_FN float to_float(float v) { return v; }
-KERNEL_FN float to_float(f16 v) {
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
-  return f;
-}
+KERNEL_FN float to_float(f16 v) { return float_of_f16_bits(v.bits); }
 KERNEL_FN float to_float(bf16 v) { return __uint_as_float(static_cast<u32>(v.bits) << 16); }
 
 // Round to nearest even.
@@ -59,21 +38,11 @@ KERNEL_FN float from_float<float>(float v) {
 }
 template <>
 KERNEL_FN f16 from_float<f16>(float v) {
-  f16 h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(v));
-  return h;
+  return {f16_bits_of(v)};
 }
 template <>
 KERNEL_FN bf16 from_float<bf16>(float v) {
-  bf16 b;
-#if __CUDA_ARCH__ >= 800
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(b.bits) : "f"(v));
-#else
-  const u32 bits = __float_as_uint(v);
-  // A NaN keeps a mantissa bit; adding the rounding bias could carry it into infinity.
-  b.bits = v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-#endif
-  return b;
+  return {bf16_bits_of(v)};
 }
 
 // The two 16-bit values of a word, low half first.
@@ -96,25 +65,6 @@ KERNEL_FN u32 pack2(float low, float high) {
 }
 
 // --- 16-byte accesses -------------------------------------------------------------------------------------------------
-
-// Read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
-KERNEL_FN uint4 load_streaming(const void* p) {
-  uint4 v;
-#if __CUDA_ARCH__ >= 800
-  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(__cvta_generic_to_global(p)));
-#elif __CUDA_ARCH__ >= 700
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(__cvta_generic_to_global(p)));
-#else
-  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(__cvta_generic_to_global(p)));
-#endif
-  return v;
-}
 
 // Eight consecutive values, as loaded; one 16-byte word for 16-bit types, two for float. p is 16-byte aligned.
 template <typename T>
@@ -178,13 +128,6 @@ KERNEL_FN bool aligned16(const float* p, i64 stride) {
 }
 
 // --- Arithmetic -------------------------------------------------------------------------------------------------------
-
-// 2^x, within 2 ulp; 2^-inf = 0.
-KERNEL_FN float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }

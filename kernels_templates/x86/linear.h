@@ -3,6 +3,7 @@
 #pragma once
 
 #include "x86/pack.h"
+#include "x86/simd.h"
 
 // One group of K for the 16 rows of a block: G vectors of 16 widened weights.
 template <typename W>

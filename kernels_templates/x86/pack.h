@@ -5,7 +5,7 @@
 // Rows are padded to 16 and K to G with zeros.
 #pragma once
 
-#include "x86/simd.h"
+#include "x86/types.h"
 
 constexpr i64 kPackRows = 16;
 

@@ -1,56 +1,14 @@
-// Vectors, storage types and elementary functions for the x86 kernels. Freestanding: no header but the ABI, no libc, no state.
+// Vectors and elementary functions for the x86 kernels. Freestanding: no header but the ABI, no libc, no state.
 // Every kernel is written on vectors of 16 floats; clang splits them where the target has 256-bit registers.
 #pragma once
 
-#include "abi.h"
-
-#define KERNEL_FN static inline __attribute__((always_inline))
-
-using namespace llm_abi;
+#include "x86/types.h"
 
 typedef float f32x16 __attribute__((vector_size(64)));
 typedef i32 i32x16 __attribute__((vector_size(64)));
 typedef u32 u32x16 __attribute__((vector_size(64)));
 typedef u16 u16x16 __attribute__((vector_size(32)));
 typedef _Float16 f16x16 __attribute__((vector_size(32)));
-
-// Storage types. bf16 is a bit pattern; widening it is a shift.
-struct bf16 {
-  u16 bits;
-};
-typedef _Float16 f16;
-
-struct Tile {
-  u32 x, y, z;
-};
-
-// The entry point of a kernel: the worker calls it once per tile with the launch's argument block.
-#define LLM_KERNEL(name, Args, ...)                                                                         \
-  extern "C" __attribute__((visibility("default"))) void name(const void* args, u32 x, u32 y, u32 z) {      \
-    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z});                                            \
-  }
-
-KERNEL_FN float to_float(float v) { return v; }
-KERNEL_FN float to_float(f16 v) { return static_cast<float>(v); }
-KERNEL_FN float to_float(bf16 v) { return __builtin_bit_cast(float, static_cast<u32>(v.bits) << 16); }
-
-template <typename T>
-KERNEL_FN T from_float(float v);
-template <>
-inline __attribute__((always_inline)) float from_float<float>(float v) {
-  return v;
-}
-template <>
-inline __attribute__((always_inline)) f16 from_float<f16>(float v) {
-  return static_cast<f16>(v);
-}
-template <>
-inline __attribute__((always_inline)) bf16 from_float<bf16>(float v) {  // round to nearest even; NaN stays NaN
-  u32 bits = __builtin_bit_cast(u32, v);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return bf16{static_cast<u16>((bits >> 16) | 0x40)};
-  bits += 0x7fffu + ((bits >> 16) & 1u);
-  return bf16{static_cast<u16>(bits >> 16)};
-}
 
 // Unaligned vector loads and stores.
 template <typename V, typename T>
@@ -91,9 +49,6 @@ KERNEL_FN float max_of(f32x16 v) {
 }
 
 KERNEL_FN f32x16 fma16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
-
-KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
-KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
 
 // exp(x) for x <= 88, to about 1 ulp; below -87.3 it returns 0. x = n ln2 + r, |r| <= ln2 / 2; the polynomial is the Taylor
 // series of exp(r) to r^7 (truncation below 2^-26 there).

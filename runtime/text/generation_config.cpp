@@ -111,8 +111,8 @@ llm::Result<GenerationConfig> parse_generation_config(std::optional<std::string_
     LLM_TRY(read_number(file, "temperature", "a number >= 0", [](double v) { return v >= 0; }, result.temperature));
     LLM_TRY(read_number(file, "top_p", "a number in (0, 1]", [](double v) { return v > 0 && v <= 1; }, result.top_p));
     LLM_TRY(read_number(file, "min_p", "a number in [0, 1]", [](double v) { return v >= 0 && v <= 1; }, result.min_p));
-    LLM_TRY(read_number(file, "repetition_penalty", "a number > 0", [](double v) { return v > 0; },
-                        result.repetition_penalty));
+    LLM_TRY(read_number(
+        file, "repetition_penalty", "a number > 0", [](double v) { return v > 0; }, result.repetition_penalty));
     LLM_TRY(read_top_k(file, result.top_k));
     LLM_TRY(read_max_new_tokens(file, result.max_new_tokens));
     LLM_ASSIGN(result.eos_token_ids, read_eos(file, kGenerationFile));

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace llmrt::text {
@@ -14,8 +15,8 @@ namespace llmrt::text {
 class StopStringMatcher {
  public:
   struct Step {
-    std::string text;                    // safe to print: before the match, or not the start of one
-    std::optional<size_t> stop_string;   // index of the one that matched; the stream has ended
+    std::string text;                   // safe to print: before the match, or not the start of one
+    std::optional<size_t> stop_string;  // index of the one that matched; the stream has ended
   };
 
   // Empty stop strings are ignored. None at all is fine: every piece passes through.

@@ -2,8 +2,8 @@
  *
  * Contract, for every function:
  *  - It never prints, aborts or unwinds: a panic inside is caught and reported as an error.
- *  - Functions that return `int` return 0 on success. Otherwise they return 1, leave `*out` alone, and fill `*error` with
- *    an owned message if `error` is not NULL.
+ *  - Functions that return `int` return 0 on success. Otherwise they return 1, leave `*out` alone, and fill `*error`
+ *    with an owned message if `error` is not NULL.
  *  - Text goes in as pointer and size in bytes, need not end in NUL, and must be UTF-8 (anything else is an error).
  *    A NULL pointer is allowed when the size is 0.
  *  - `llmrt_text_string` and `llmrt_text_ids` that come out are owned by the caller and given back with their free
@@ -60,7 +60,8 @@ int llmrt_text_decode(const llmrt_text_tokenizer* tokenizer, const uint32_t* ids
 /* Number of ids: one above the highest id, added tokens included. 0 for an empty vocabulary. */
 uint32_t llmrt_text_vocab_size(const llmrt_text_tokenizer* tokenizer);
 
-/* Id of a token in its vocabulary spelling ("\xe2\x96\x81the", "\xc4\xa0the", "<|end|>"). Error: not in the vocabulary. */
+/* Id of a token in its vocabulary spelling ("\xe2\x96\x81the", "\xc4\xa0the", "<|end|>"). Error: not in the
+ * vocabulary. */
 int llmrt_text_token_to_id(const llmrt_text_tokenizer* tokenizer, const char* token, size_t token_size, uint32_t* out,
                            llmrt_text_string* error);
 
@@ -90,7 +91,8 @@ void llmrt_text_template_free(llmrt_text_template* chat_template);
  * `messages_json`: a JSON list. `context_json`: a JSON object with everything else that the template reads: tools,
  * documents, bos_token, eos_token, add_generation_prompt and further names; the order of keys is kept. A string
  * "YYYY-MM-DDTHH:MM:SS" under the key strftime_now is the time that `strftime_now(format)` shows instead of the local
- * time. Errors: JSON, undefined attributes, and what the template itself raises with `raise_exception`. */
+ * time. Errors: JSON, undefined attributes, what the template itself raises with `raise_exception`, and templates that
+ * run for too long. */
 int llmrt_text_template_render(const llmrt_text_template* chat_template, const char* messages_json,
                                size_t messages_json_size, const char* context_json, size_t context_json_size,
                                llmrt_text_string* out, llmrt_text_string* error);

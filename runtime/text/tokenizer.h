@@ -25,8 +25,8 @@ enum class DecodeMode { kSkipSpecialTokens, kKeepSpecialTokens };
 
 struct TokenKind {
   bool in_vocabulary = false;
-  bool special = false;       // dropped by kSkipSpecialTokens
-  bool fallback_byte = false; // one raw byte, spelled <0xXX>; settled only when the run of such tokens has ended
+  bool special = false;        // dropped by kSkipSpecialTokens
+  bool fallback_byte = false;  // one raw byte, spelled <0xXX>; settled only when the run of such tokens has ended
 };
 
 // Immutable; any number of threads may use one at the same time.
@@ -39,8 +39,7 @@ class Tokenizer {
   llm::Result<std::vector<TokenId>> encode(std::string_view text, EncodeMode mode = EncodeMode::kAsWritten) const;
 
   // Ids outside of the vocabulary are skipped (models pad their vocabulary); bytes that are not UTF-8 become U+FFFD.
-  llm::Result<std::string> decode(std::span<const TokenId> ids,
-                                  DecodeMode mode = DecodeMode::kSkipSpecialTokens) const;
+  llm::Result<std::string> decode(std::span<const TokenId> ids, DecodeMode mode = DecodeMode::kSkipSpecialTokens) const;
 
   // One above the highest id, added tokens included.
   int64_t vocab_size() const;

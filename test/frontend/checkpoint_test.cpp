@@ -89,9 +89,8 @@ TEST_F(CheckpointTest, RefusesAFolderWithoutSafetensors) {
 }
 
 TEST_F(CheckpointTest, RefusesShardNamesThatLeaveTheFolder) {
-  for (const std::string name :
-       {"../m.safetensors", "/etc/m.safetensors", "sub/m.safetensors", "..\\m.safetensors", "..", "", ".safetensors",
-        "m.bin", "..safetensors"}) {
+  for (const std::string name : {"../m.safetensors", "/etc/m.safetensors", "sub/m.safetensors", "..\\m.safetensors",
+                                 "..", "", ".safetensors", "m.bin", "..safetensors"}) {
     folder_.write(kIndex, index_of({{"a", name}}));
     EXPECT_TRUE(fails_with(open(), {kIndex, "tensor 'a'", "shard name '" + name + "'"})) << name;
   }
@@ -107,8 +106,10 @@ TEST_F(CheckpointTest, RefusesAMissingShard) {
 
 TEST_F(CheckpointTest, RefusesAnIndexThatNamesATensorItsShardLacks) {
   write_two_shards();
-  folder_.write(kIndex, index_of({{"a", "m-2.safetensors"}, {"b", "m-2.safetensors"}, {"c", "m-1.safetensors"},
-                                  {"d", "m-1.safetensors"}}));
+  folder_.write(
+      kIndex,
+      index_of(
+          {{"a", "m-2.safetensors"}, {"b", "m-2.safetensors"}, {"c", "m-1.safetensors"}, {"d", "m-1.safetensors"}}));
   EXPECT_TRUE(fails_with(open(), {kIndex, "tensor 'd'", "'m-1.safetensors'"}));
 }
 
@@ -175,7 +176,8 @@ TEST_F(CheckpointTest, OpensTheHeadersOfALargeModelQuickly) {
     std::vector<TestTensor> tensors;
     const std::string file = "model-" + std::to_string(10000 + shard) + "-of-00030.safetensors";
     for (int i = 0; i < 24; ++i) {
-      const std::string name = "model.layers." + std::to_string(shard) + ".self_attn.tensor_" + std::to_string(i) + ".weight";
+      const std::string name =
+          "model.layers." + std::to_string(shard) + ".self_attn.tensor_" + std::to_string(i) + ".weight";
       tensors.push_back({name, {4, 4}, "BF16"});
       map.emplace_back(name, file);
     }

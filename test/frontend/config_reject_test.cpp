@@ -40,7 +40,9 @@ TEST(ConfigReject, MissingFile) {
 
 TEST(ConfigReject, Family) {
   expect_refused({
-      {"llama", {{"architectures", {"GraniteForCausalLM"}}}, {"'architectures'", "GraniteForCausalLM", "llama, mistral"}},
+      {"llama",
+       {{"architectures", {"GraniteForCausalLM"}}},
+       {"'architectures'", "GraniteForCausalLM", "llama, mistral"}},
       {"llama", {{"architectures", {"LlamaForSequenceClassification"}}}, {"LlamaForSequenceClassification"}},
       {"llama", {{"architectures", "LlamaForCausalLM"}}, {"'architectures'", "array of strings"}},
       {"llama", {{"architectures", nullptr}, {"model_type", "gemma"}}, {"'model_type'", "gemma", "qwen3"}},
@@ -51,8 +53,8 @@ TEST(ConfigReject, Family) {
 }
 
 TEST(ConfigReject, RequiredKeys) {
-  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                          "rms_norm_eps"}) {
+  for (const char* key :
+       {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps"}) {
     for (const char* family : {"llama", "mistral", "qwen2", "qwen3"}) {
       expect_refused({{family, {{key, nullptr}}, {"required key '" + std::string(key) + "' is missing"}}});
     }
@@ -85,7 +87,9 @@ TEST(ConfigReject, DimensionsThatDoNotFit) {
       {"llama", {{"head_dim", 5}}, {"'head_dim'", "found 5", "even"}},
       {"llama", {{"head_dim", nullptr}, {"hidden_size", 12}}, {"head_dim", "found 3", "even"}},
       {"llama", {{"head_dim", 65538}}, {"'head_dim'", "found 65538"}},
-      {"llama", {{"num_attention_heads", 2147483646}, {"head_dim", 4}}, {"num_attention_heads * head_dim", "2147483646"}},
+      {"llama",
+       {{"num_attention_heads", 2147483646}, {"head_dim", 4}},
+       {"num_attention_heads * head_dim", "2147483646"}},
       {"llama", {{"num_hidden_layers", 1000000}}, {"'num_hidden_layers'", "1000000"}},
       {"llama", {{"rms_norm_eps", 0}}, {"'rms_norm_eps'", "found 0"}},
       {"llama", {{"rms_norm_eps", -1e-6}}, {"'rms_norm_eps'", "found -1e-06"}},
@@ -105,7 +109,9 @@ TEST(ConfigReject, Switches) {
       {"mistral", {{"mlp_bias", true}}, {"'mlp_bias'", "found true", "mistral"}},
       {"qwen2", {{"mlp_bias", true}}, {"'mlp_bias'", "qwen2"}},
       {"qwen3", {{"mlp_bias", true}}, {"'mlp_bias'", "qwen3"}},
-      {"llama", {{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}}, {"'quantization_config'", "\"gptq\""}},
+      {"llama",
+       {{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}},
+       {"'quantization_config'", "\"gptq\""}},
       {"llama", {{"quantization_config", {{"bits", 4}}}}, {"'quantization_config'", "\"bits\":4"}},
       {"llama", {{"torch_dtype", "float64"}}, {"'torch_dtype'", "\"float64\"", "bfloat16"}},
       {"llama", {{"torch_dtype", nullptr}, {"dtype", "int8"}}, {"'dtype'", "\"int8\""}},
@@ -121,16 +127,21 @@ TEST(ConfigReject, Windows) {
       {"llama", {{"layer_types", {"full_attention", "sliding_attention"}}}, {"'layer_types[1]'", "sliding_attention"}},
       {"mistral", {{"sliding_window", 0}}, {"'sliding_window'", "found 0"}},
       {"mistral", {{"sliding_window", -1}}, {"'sliding_window'", "found -1"}},
-      {"mistral", {{"sliding_window", 8}, {"layer_types", {"sliding_attention", "full_attention"}}},
+      {"mistral",
+       {{"sliding_window", 8}, {"layer_types", {"sliding_attention", "full_attention"}}},
        {"'layer_types[1]'", "full_attention", "sliding_window"}},
       {"qwen2", {{"use_sliding_window", 1}}, {"'use_sliding_window'", "found 1"}},
       {"qwen2", {{"use_sliding_window", true}, {"sliding_window", 0}}, {"'sliding_window'", "found 0"}},
-      {"qwen2", {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", -1}},
+      {"qwen2",
+       {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", -1}},
        {"'max_window_layers'", "found -1"}},
       {"qwen2", {{"layer_types", {"full_attention"}}}, {"'layer_types'", "found 1 entries", "num_hidden_layers = 2"}},
-      {"qwen2", {{"layer_types", {"full_attention", "chunked_attention"}}}, {"'layer_types[1]'", "'chunked_attention'"}},
+      {"qwen2",
+       {{"layer_types", {"full_attention", "chunked_attention"}}},
+       {"'layer_types[1]'", "'chunked_attention'"}},
       {"qwen2", {{"layer_types", {"full_attention", 2}}}, {"'layer_types'", "array of strings"}},
-      {"qwen3", {{"layer_types", {"full_attention", "sliding_attention"}}},
+      {"qwen3",
+       {{"layer_types", {"full_attention", "sliding_attention"}}},
        {"'layer_types[1]'", "'use_sliding_window' is not true"}},
   });
   json config = config_json("qwen2");  // sliding_window is null
@@ -154,23 +165,32 @@ TEST(ConfigReject, Rope) {
       {"llama", {{"rope_scaling", {{"type", "dynamic"}}}}, {"'rope_scaling.factor' is missing"}},
       {"llama", {{"rope_scaling", {{"type", "yarn"}}}}, {"'rope_scaling.factor' is missing"}},
       {"llama", {{"rope_scaling", {{"type", "yarn"}, {"factor", 2}, {"truncate", 1}}}}, {"'rope_scaling.truncate'"}},
-      {"llama", {{"rope_scaling", {{"type", "llama3"}, {"factor", 8}, {"high_freq_factor", 4}}}},
+      {"llama",
+       {{"rope_scaling", {{"type", "llama3"}, {"factor", 8}, {"high_freq_factor", 4}}}},
        {"'rope_scaling.low_freq_factor' is missing"}},
-      {"llama", {{"rope_scaling", {{"type", "llama3"}, {"factor", 8}, {"high_freq_factor", 1}, {"low_freq_factor", 1}}}},
+      {"llama",
+       {{"rope_scaling", {{"type", "llama3"}, {"factor", 8}, {"high_freq_factor", 1}, {"low_freq_factor", 1}}}},
        {"'rope_scaling.high_freq_factor'", "found 1", "more than"}},
-      {"llama", {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}}}},
+      {"llama",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}}}},
        {"'rope_scaling.long_factor' is missing"}},
-      {"llama", {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1}}}}},
+      {"llama",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1}}}}},
        {"'long_factor'", "found 1 factors", "2"}},
-      {"llama", {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1, -1}}}}},
+      {"llama",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1}}, {"long_factor", {1, -1}}}}},
        {"'rope_scaling.long_factor'", "found element -1"}},
-      {"llama", {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}}}},
+      {"llama",
+       {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}}}},
        {"'rope_parameters.rope_theta'", "500000"}},
-      {"llama", {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.25}}}},
+      {"llama",
+       {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.25}}}},
        {"'rope_parameters.partial_rotary_factor'", "0.25"}},
-      {"llama", {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}},
+      {"llama",
+       {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}},
        {"'rope_parameters.full_attention'"}},
-      {"qwen2", {{"rope_scaling", {{"type", "default"}, {"mrope_section", {16, 24, 24}}}}},
+      {"qwen2",
+       {{"rope_scaling", {{"type", "default"}, {"mrope_section", {16, 24, 24}}}}},
        {"'rope_scaling.mrope_section'"}},
       {"llama",
        {{"rope_scaling", {{"type", "linear"}, {"factor", 2}}}, {"rope_parameters", {{"rope_type", "default"}}}},
@@ -197,7 +217,8 @@ TEST(ConfigReject, DynamicRopeBeyondItsLength) {
   json config = config_json("llama");
   config["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
   EXPECT_TRUE(parse(config, {.max_context = 64}).ok());
-  EXPECT_TRUE(fails_with(parse(config, {.max_context = 65}), {"config.json", "'dynamic'", "65", "64", "--max-context"}));
+  EXPECT_TRUE(
+      fails_with(parse(config, {.max_context = 65}), {"config.json", "'dynamic'", "65", "64", "--max-context"}));
 }
 
 }  // namespace

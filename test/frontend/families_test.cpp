@@ -48,7 +48,10 @@ TEST(Families, CommonFields) {
 }
 
 TEST(Families, BothTransformersGenerationsGiveTheSame) {
-  const json llama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
+  const json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
                        {"original_max_position_embeddings", 32}};
   json nested = llama3;
   nested["rope_theta"] = 5e5;
@@ -118,7 +121,9 @@ TEST(Families, Qwen2BiasesAndWindows) {
             (std::vector<int64_t>{0, 8}));
   EXPECT_EQ(parse_patched("qwen2", {{"use_sliding_window", true}, {"sliding_window", 8}}).sliding_window,
             (std::vector<int64_t>{0, 0}));  // max_window_layers is 28
-  EXPECT_EQ(parse_patched("qwen2", {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 0},
+  EXPECT_EQ(parse_patched("qwen2", {{"use_sliding_window", true},
+                                    {"sliding_window", 8},
+                                    {"max_window_layers", 0},
                                     {"layer_types", {"sliding_attention", "full_attention"}}})
                 .sliding_window,
             (std::vector<int64_t>{8, 0}));  // layer_types wins
@@ -155,10 +160,15 @@ TEST(Families, WarnOfWhatHasNoEffect) {
 }
 
 TEST(Families, PassOverWhatDoesNotMatter) {
-  const ModelConfig c = parse_patched(
-      "llama", {{"attention_dropout", 0.1}, {"use_cache", true}, {"pretraining_tp", 2}, {"initializer_range", 0.02},
-                {"transformers_version", "4.40.0"}, {"residual_multiplier", 1.0}, {"num_experts", 0},
-                {"quantization_config", nullptr}, {"hidden_act", "swish"}});
+  const ModelConfig c = parse_patched("llama", {{"attention_dropout", 0.1},
+                                                {"use_cache", true},
+                                                {"pretraining_tp", 2},
+                                                {"initializer_range", 0.02},
+                                                {"transformers_version", "4.40.0"},
+                                                {"residual_multiplier", 1.0},
+                                                {"num_experts", 0},
+                                                {"quantization_config", nullptr},
+                                                {"hidden_act", "swish"}});
   EXPECT_TRUE(c.warnings.empty()) << c.warnings[0];
 }
 

@@ -43,8 +43,12 @@ TEST(Rope, DynamicIsDefaultUpToItsLength) {
 }
 
 TEST(Rope, Llama3Golden) {
-  const RopeParameters p = {.kind = RopeKind::kLlama3, .theta = 5e5, .factor = 8.0,
-                            .original_max_position_embeddings = 8192, .low_freq_factor = 1.0, .high_freq_factor = 4.0};
+  const RopeParameters p = {.kind = RopeKind::kLlama3,
+                            .theta = 5e5,
+                            .factor = 8.0,
+                            .original_max_position_embeddings = 8192,
+                            .low_freq_factor = 1.0,
+                            .high_freq_factor = 4.0};
   const Rope r = rope(p, 128);
   const Rope plain = rope({.theta = 5e5}, 128);
   for (size_t j = 0; j <= 28; ++j) EXPECT_EQ(r.inv_freq[j], plain.inv_freq[j]) << j;
@@ -58,8 +62,8 @@ TEST(Rope, Llama3Golden) {
 }
 
 TEST(Rope, YarnRampBounds) {
-  const RopeParameters p = {.kind = RopeKind::kYarn, .theta = 1e4, .factor = 40.0,
-                            .original_max_position_embeddings = 4096};
+  const RopeParameters p = {
+      .kind = RopeKind::kYarn, .theta = 1e4, .factor = 40.0, .original_max_position_embeddings = 4096};
   const Rope r = rope(p, 64);
   const Rope plain = rope({.theta = 1e4}, 64);
   // From low = 10 to high = 23 the frequencies go over from unchanged to divided.
@@ -120,17 +124,23 @@ TEST(Rope, EqualsTransformersToTheLastUnits) {
     float expected[3];
   };
   const Golden goldens[] = {
-      {{.theta = 5e5},
-       {0x1.98de92p-6f, 0x1.1f91fp-12f, 0x1.94836p-19f}},
-      {{.kind = RopeKind::kLinear, .theta = 5e5, .factor = 4.0},
-       {0x1.98de92p-8f, 0x1.1f91fp-14f, 0x1.94836p-21f}},
-      {{.kind = RopeKind::kDynamic, .theta = 5e5, .factor = 2.0},
-       {0x1.98de92p-6f, 0x1.1f91fp-12f, 0x1.94836p-19f}},
-      {{.kind = RopeKind::kLlama3, .theta = 5e5, .factor = 8.0, .original_max_position_embeddings = 8192,
-        .low_freq_factor = 1.0, .high_freq_factor = 4.0},
+      {{.theta = 5e5}, {0x1.98de92p-6f, 0x1.1f91fp-12f, 0x1.94836p-19f}},
+      {{.kind = RopeKind::kLinear, .theta = 5e5, .factor = 4.0}, {0x1.98de92p-8f, 0x1.1f91fp-14f, 0x1.94836p-21f}},
+      {{.kind = RopeKind::kDynamic, .theta = 5e5, .factor = 2.0}, {0x1.98de92p-6f, 0x1.1f91fp-12f, 0x1.94836p-19f}},
+      {{.kind = RopeKind::kLlama3,
+        .theta = 5e5,
+        .factor = 8.0,
+        .original_max_position_embeddings = 8192,
+        .low_freq_factor = 1.0,
+        .high_freq_factor = 4.0},
        {0x1.98de92p-6f, 0x1.1f91fp-15f, 0x1.94836p-22f}},
-      {{.kind = RopeKind::kYarn, .theta = 5e5, .factor = 3.3, .original_max_position_embeddings = 4096, .beta_fast = 20,
-        .beta_slow = 2.5, .truncate = false},
+      {{.kind = RopeKind::kYarn,
+        .theta = 5e5,
+        .factor = 3.3,
+        .original_max_position_embeddings = 4096,
+        .beta_fast = 20,
+        .beta_slow = 2.5,
+        .truncate = false},
        {0x1.7c91bep-6f, 0x1.5c91dcp-14f, 0x1.ea51acp-21f}},
   };
   for (const Golden& golden : goldens) {

@@ -30,7 +30,8 @@ void check_promises(const std::string& bytes) {
 }
 
 std::string seed_file() {
-  return safetensors_bytes({{"model.embed_tokens.weight", {4, 2}, "BF16"}, {"a", {}}, {"b", {3}, "F16"}, {"c", {0, 7}}});
+  return safetensors_bytes(
+      {{"model.embed_tokens.weight", {4, 2}, "BF16"}, {"a", {}}, {"b", {3}, "F16"}, {"c", {0, 7}}});
 }
 
 TEST(SafetensorsMutation, AnyTruncation) {
@@ -51,8 +52,9 @@ TEST(SafetensorsMutation, AnyByteReplaced) {
 
 // Swaps in pieces of JSON, so that many mutants are still JSON and reach the deeper checks.
 TEST(SafetensorsMutation, PiecesOfJson) {
-  const std::vector<std::string> pieces = {"0",    "-1",    "1e3", "null", "[]",   "{}",   "\"\"", "4",  "18446744073709551615",
-                                           "\"F4\"", "\"F32\"", ",",   ":",    "\"a\"", "[0,0]", "true", "\\", "9223372036854775808"};
+  const std::vector<std::string> pieces = {
+      "0",      "-1",      "1e3", "null", "[]",    "{}",    "\"\"", "4",  "18446744073709551615",
+      "\"F4\"", "\"F32\"", ",",   ":",    "\"a\"", "[0,0]", "true", "\\", "9223372036854775808"};
   const std::string seed = seed_file();
   const size_t header = static_cast<size_t>(static_cast<unsigned char>(seed[0])) +
                         256 * static_cast<size_t>(static_cast<unsigned char>(seed[1]));
@@ -74,7 +76,8 @@ TEST(SafetensorsMutation, RandomLayouts) {
     std::vector<TestTensor> tensors;
     for (uint64_t i = 0, count = 1 + random() % 8; i < count; ++i) {
       TestTensor tensor{"t" + std::to_string(i), {}, random() % 2 ? "F32" : "BF16"};
-      for (uint64_t d = 0, rank = random() % 4; d < rank; ++d) tensor.shape.push_back(static_cast<int64_t>(random() % 4));
+      for (uint64_t d = 0, rank = random() % 4; d < rank; ++d)
+        tensor.shape.push_back(static_cast<int64_t>(random() % 4));
       tensors.push_back(tensor);
     }
     const std::string bytes = safetensors_bytes(tensors);

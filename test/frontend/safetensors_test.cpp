@@ -14,7 +14,9 @@ llm::Result<SafetensorsFile> parse_header(const std::string& header, size_t data
 }
 
 // A header with one tensor "w" of these fields over 8 bytes of data.
-llm::Result<SafetensorsFile> parse_entry(const std::string& fields) { return parse_header("{\"w\":{" + fields + "}}", 8); }
+llm::Result<SafetensorsFile> parse_entry(const std::string& fields) {
+  return parse_header("{\"w\":{" + fields + "}}", 8);
+}
 
 TEST(Safetensors, ReadsTensorsInOffsetOrder) {
   auto file = parse_header(
@@ -46,10 +48,10 @@ TEST(Safetensors, HashChangesWithAnyHeaderByte) {
 
 TEST(Safetensors, KnowsEveryDtypeAndItsSize) {
   const std::vector<std::pair<std::string, int>> dtypes = {
-      {"BOOL", 8},     {"U8", 8},       {"I8", 8},          {"U16", 16},        {"I16", 16}, {"U32", 32},
-      {"I32", 32},     {"U64", 64},     {"I64", 64},        {"F16", 16},        {"BF16", 16}, {"F32", 32},
-      {"F64", 64},     {"C64", 64},     {"F8_E5M2", 8},     {"F8_E4M3", 8},     {"F8_E8M0", 8},
-      {"F4", 4},       {"F6_E2M3", 6},  {"F6_E3M2", 6},     {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}};
+      {"BOOL", 8},    {"U8", 8},      {"I8", 8},          {"U16", 16},       {"I16", 16},    {"U32", 32},
+      {"I32", 32},    {"U64", 64},    {"I64", 64},        {"F16", 16},       {"BF16", 16},   {"F32", 32},
+      {"F64", 64},    {"C64", 64},    {"F8_E5M2", 8},     {"F8_E4M3", 8},    {"F8_E8M0", 8}, {"F4", 4},
+      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}};
   for (const auto& [name, bits] : dtypes) {
     const std::string end = std::to_string(bits);  // 8 elements
     auto file = parse_header("{\"w\":{\"dtype\":\"" + name + "\",\"shape\":[2,4],\"data_offsets\":[0," + end + "]}}",
@@ -110,8 +112,9 @@ TEST(SafetensorsReject, Holes) {
 
 TEST(SafetensorsReject, OffsetsBeyondTheBuffer) {
   EXPECT_TRUE(fails_with(parse_entry(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), {"tensor 'w'", "16", "8"}));
-  EXPECT_TRUE(fails_with(parse_entry(R"("dtype":"F32","shape":[2],"data_offsets":[18446744073709551607,18446744073709551615])"),
-                         {"tensor 'w'", "18446744073709551615"}));
+  EXPECT_TRUE(
+      fails_with(parse_entry(R"("dtype":"F32","shape":[2],"data_offsets":[18446744073709551607,18446744073709551615])"),
+                 {"tensor 'w'", "18446744073709551615"}));
 }
 
 TEST(SafetensorsReject, OffsetsThatEndBeforeTheyBegin) {
@@ -130,7 +133,8 @@ TEST(SafetensorsReject, ShapeOverflow) {
 TEST(SafetensorsReject, SizeUnlikeShape) {
   EXPECT_TRUE(fails_with(parse_entry(R"("dtype":"F16","shape":[2],"data_offsets":[0,8])"),
                          {"tensor 'w'", "[2] of F16", "needs 4 bytes", "hold 8"}));
-  EXPECT_TRUE(fails_with(parse_entry(R"("dtype":"F4","shape":[3],"data_offsets":[0,8])"), {"tensor 'w'", "whole number"}));
+  EXPECT_TRUE(
+      fails_with(parse_entry(R"("dtype":"F4","shape":[3],"data_offsets":[0,8])"), {"tensor 'w'", "whole number"}));
 }
 
 TEST(SafetensorsReject, WrongFields) {
@@ -160,7 +164,8 @@ TEST(SafetensorsReject, DuplicateNames) {
                                       R"("\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
                                       8),
                          {"tensor 'a' appears twice"}));
-  EXPECT_TRUE(fails_with(parse_header(R"({"__metadata__":{},"__metadata__":{}})", 0), {"'__metadata__' appears twice"}));
+  EXPECT_TRUE(
+      fails_with(parse_header(R"({"__metadata__":{},"__metadata__":{}})", 0), {"'__metadata__' appears twice"}));
 }
 
 TEST(SafetensorsReject, Metadata) {

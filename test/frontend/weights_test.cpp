@@ -19,7 +19,8 @@ class WeightsTest : public ::testing::Test {
     ASSERT_TRUE(parsed.ok()) << parsed.error().message;
     config_ = *parsed;
     tensors_.clear();
-    for (const WeightSpec& spec : family_info(config_.family).weights(config_)) tensors_.push_back({spec.name, spec.shape});
+    for (const WeightSpec& spec : family_info(config_.family).weights(config_))
+      tensors_.push_back({spec.name, spec.shape});
   }
 
   TestTensor& tensor(const std::string& name) {
@@ -101,7 +102,8 @@ TEST_F(WeightsTest, RefusesAMissingTensor) {
       tensors_ = all;
       remove(t.name);
       if (t.name == "model.embed_tokens.weight") continue;
-      EXPECT_TRUE(fails_with(match(), {"model.safetensors", "tensor '" + t.name + "' is missing", shape_text(t.shape)}));
+      EXPECT_TRUE(
+          fails_with(match(), {"model.safetensors", "tensor '" + t.name + "' is missing", shape_text(t.shape)}));
     }
   }
 }
@@ -156,7 +158,8 @@ TEST_F(WeightsTest, TiedHeadMayBeStoredIfItIsTheEmbedding) {
     for (int64_t dim : tensors_[i].shape) bytes *= static_cast<size_t>(dim);
     offset += bytes;
   }
-  while ((offset + 4 * static_cast<size_t>((tensors_.end() - 2)->shape[0])) % 251 != 0) ++(tensors_.end() - 2)->shape[0];
+  while ((offset + 4 * static_cast<size_t>((tensors_.end() - 2)->shape[0])) % 251 != 0)
+    ++(tensors_.end() - 2)->shape[0];
   auto weights = match();
   ASSERT_TRUE(weights.ok()) << weights.error().message;
   EXPECT_EQ(weights->find(WeightRole::kLmHead), nullptr);

@@ -3,8 +3,8 @@
 
     test/goldens/make_goldens.py --make-model build/release/bin/llm-make-model [NAME ...]
 
-For each configs/NAME.json: llm-make-model writes the weights into a temporary folder, transformers runs them in float64,
-and NAME.json and NAME.npy are written. Fails when a switch of the family, left out, would pass the thresholds.
+For each configs/NAME.json: llm-make-model writes the weights into a temporary folder, transformers runs them in
+float64, and NAME.json and NAME.npy are written. Fails when a switch of the family, left out, would pass the thresholds.
 """
 
 import argparse
@@ -150,8 +150,8 @@ def main():
         weakest = min(golden["kl_when_left_out"].items(), key=lambda item: item[1])
         own = ", ".join(f"{t} {kl:.1e}" for t, kl in golden["kl_of_transformers_itself"].items())
         print(f"{name}: scores {golden['attention_score_std']:.2f}, logits {golden['logit_std']:.2f}, "
-              f"transformers' own KL: {own}; weakest of {len(golden['kl_when_left_out'])}: {weakest[0]} {weakest[1]:.1e}",
-              flush=True)
+              f"transformers' own KL: {own}; "
+              f"weakest of {len(golden['kl_when_left_out'])}: {weakest[0]} {weakest[1]:.1e}", flush=True)
         for problem in problems(golden):
             print(f"make_goldens: error: {name}: would not be noticed: {problem}", file=sys.stderr)
             failed = True

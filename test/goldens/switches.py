@@ -156,7 +156,8 @@ def rope_switches(config, dim):
         out["dynamic rope stretched too early"] = scale_inv_freq(lambda f: default_inv_freq(stretched, dim))
     elif kind != "default":
         out[f"no {kind} rope scaling"] = scale_inv_freq(lambda f: default_inv_freq(theta, dim))
-        out[f"{kind} rope factor as linear"] = scale_inv_freq(lambda f: default_inv_freq(theta, dim) / rope.get("factor", 4))
+        factor = rope.get("factor", 4)
+        out[f"{kind} rope factor as linear"] = scale_inv_freq(lambda f: default_inv_freq(theta, dim) / factor)
     if kind in ("yarn", "longrope"):
         out[f"no {kind} attention scaling"] = set_attention_scaling(1.0)
     if kind == "longrope":

@@ -225,6 +225,16 @@ void Outcome::set_rate(double value, const char* unit) {
   rate = text;
 }
 
+Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
+  const std::string family = kernel.instance->variant->family;
+  if (family == "linear") return test_linear(kernel, rng, timing);
+  if (family == "attention") return test_attention(kernel, rng, timing);
+  if (family == "attention_merge") return test_attention_merge(kernel, rng, timing);
+  if (family == "sample") return test_sample(kernel, rng, timing);
+  if (family == "prepare" || family == "advance" || family == "row_scale") return test_step_input(kernel, rng, timing);
+  return test_row_wise(kernel, rng, timing);
+}
+
 // --- Paged batches ------------------------------------------------------------------------------------------------------
 
 PagedBatch PagedBatch::make(Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int kv_heads,

@@ -172,4 +172,7 @@ Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);  // embed, norms, glu, elementwise, rope, ...
 Outcome test_step_input(const Kernel& kernel, Rng& rng, bool timing);  // prepare, advance, row_scale
 
+// The test of the kernel's family.
+Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing);
+
 }  // namespace llm_test

@@ -81,8 +81,7 @@ TEST(Tokenizer, LooksUpTokens) {
   EXPECT_FALSE(tokenizer.kind(-1).in_vocabulary);
   EXPECT_FALSE(tokenizer.kind(static_cast<TokenId>(tokenizer.vocab_size())).in_vocabulary);
 
-  EXPECT_EQ(tokenizer.token_to_id("no such token").error().message,
-            "token \"no such token\" is not in the vocabulary");
+  EXPECT_EQ(tokenizer.token_to_id("no such token").error().message, "token \"no such token\" is not in the vocabulary");
   EXPECT_FALSE(tokenizer.id_to_token(1 << 30).ok());
   EXPECT_FALSE(tokenizer.token_bytes(-1).ok());
 }

@@ -104,7 +104,8 @@ void read_qwen_windows(ConfigReader& reader, ModelConfig& config) {
 }
 
 void refuse_switch(ConfigReader& reader, std::string_view key, std::string_view model_type) {
-  if (reader.boolean_or(key, false)) reader.refuse(key, "false: family " + std::string(model_type) + " has no such part");
+  if (reader.boolean_or(key, false))
+    reader.refuse(key, "false: family " + std::string(model_type) + " has no such part");
 }
 
 std::vector<WeightSpec> decoder_weights(const ModelConfig& c) {

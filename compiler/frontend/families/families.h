@@ -43,9 +43,9 @@ bool is_bias(WeightRole role);
 // A tensor that the graph needs.
 struct WeightSpec {
   WeightRole role = WeightRole::kEmbedTokens;
-  int64_t layer = -1;           // -1 outside the layers
-  std::string name;             // in the checkpoint, with the prefix "model."
-  std::vector<int64_t> shape;   // [out, in] for a linear layer
+  int64_t layer = -1;          // -1 outside the layers
+  std::string name;            // in the checkpoint, with the prefix "model."
+  std::vector<int64_t> shape;  // [out, in] for a linear layer
 };
 
 struct FamilyInfo {

@@ -10,7 +10,10 @@ void read(ConfigReader& reader, ModelConfig& config) {
   read_head_dim(reader, config, /*absent_value=*/0);
   read_full_attention(reader, config);
   const bool attention_bias = reader.boolean_or("attention_bias", false);
-  config.bias = {.q = attention_bias, .k = attention_bias, .v = attention_bias, .o = attention_bias,
+  config.bias = {.q = attention_bias,
+                 .k = attention_bias,
+                 .v = attention_bias,
+                 .o = attention_bias,
                  .mlp = reader.boolean_or("mlp_bias", false)};
 }
 

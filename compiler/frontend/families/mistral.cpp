@@ -4,7 +4,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kDefaultKvHeads = 8;    // transformers, MistralConfig: these two hold when the key is absent
+constexpr int64_t kDefaultKvHeads = 8;  // transformers, MistralConfig: these two hold when the key is absent
 constexpr int64_t kDefaultWindow = 4096;
 constexpr int64_t kMaxWindow = (int64_t{1} << 31) - 1;
 

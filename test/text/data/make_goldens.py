@@ -2,8 +2,8 @@
 
     python make_goldens.py [folder with further tokenizers and templates]
 
-Writes byte_level.tokenizer.json and byte_fallback.tokenizer.json (tiny tokenizers, trained here), tokenizer_goldens.json
-and template_goldens.json. The versions that made them are in the files. Templates and tokenizers of the optional folder
+Writes byte_level.tokenizer.json and byte_fallback.tokenizer.json (tiny tokenizers, trained here),
+tokenizer_goldens.json and template_goldens.json. The versions that made them are in the files. Templates and tokenizers of the optional folder
 are only read; their outputs are kept as goldens under the name of the file.
 """
 
@@ -77,7 +77,7 @@ def byte_level():
 
 
 def byte_fallback():
-    # The trainer knows no byte fallback: train merges on text with U+2581 for spaces, then put the byte tokens in front.
+    # The trainer knows no byte fallback: train merges on text with U+2581 for spaces, then put byte tokens in front.
     scratch = Tokenizer(models.BPE())
     scratch.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     scratch.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")

@@ -5,11 +5,11 @@
 
 mod clock;
 mod ffi;
-mod generation_tag;
 mod python_filters;
 mod python_json;
 mod python_methods;
 mod template;
 mod template_ffi;
+mod template_source;
 mod tokenizer;
 mod tokenizer_ffi;

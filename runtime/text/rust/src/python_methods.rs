@@ -1,5 +1,5 @@
-//! Python methods that templates call on strings and lists. `minijinja_contrib::pycompat` has most of them; here are those that it
-//! lacks, takes no keyword arguments for, or does differently.
+//! Python methods that templates call on strings and lists. `minijinja_contrib::pycompat` has most of them; here are
+//! those that it lacks, takes no keyword arguments for, or does differently.
 
 use minijinja::value::{from_args, Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};

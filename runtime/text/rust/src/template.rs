@@ -7,12 +7,14 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
 use crate::clock::Moment;
 use crate::ffi::Outcome;
-use crate::generation_tag::{normalize_newlines, replace_generation_tags};
 use crate::python_filters::{float, indent, int};
 use crate::python_json::{python_float, tojson};
 use crate::python_methods::call_python_method;
+use crate::template_source::prepare_source;
 
 const TEMPLATE_NAME: &str = "chat_template";
+/// Stops templates that would run forever; a chat of a thousand turns needs less than a hundredth of this.
+const MAX_INSTRUCTIONS: u64 = 20_000_000;
 const CLOCK_KEY: &str = "strftime_now";
 
 pub struct ChatTemplate {
@@ -43,8 +45,8 @@ impl ChatTemplate {
             Some(text) => out.write_str(&text).map_err(Error::from),
             None => minijinja::escape_formatter(out, state, value),
         });
-        let source = replace_generation_tags(&normalize_newlines(source));
-        environment.add_template_owned(TEMPLATE_NAME, source).map_err(|e| message_of(&e))?;
+        environment.set_fuel(Some(MAX_INSTRUCTIONS));
+        environment.add_template_owned(TEMPLATE_NAME, prepare_source(source)?).map_err(|e| message_of(&e))?;
         Ok(ChatTemplate { environment })
     }
 

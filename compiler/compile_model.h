@@ -1,0 +1,42 @@
+// The compile: model folder in, plan file out.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "compiler/codegen/kernel_compiler.h"
+#include "compiler/targets/target.h"
+#include "plan/result.h"
+
+namespace llmc {
+
+struct CompileOptions {
+  std::string model_dir;
+  std::string output;
+  std::vector<const Target*> targets;
+  int64_t max_context = 0;  // 0: the model's, at most kDefaultMaxContext
+  int64_t max_batch = 8;
+  int64_t max_step_tokens = 512;
+  std::string kv_dtype = "auto";       // auto (the checkpoint's type), f32, f16, bf16
+  std::string activations = "auto";    // auto (what the target's matrix units take), f32
+  bool embed_weights = false;
+  std::map<std::string, std::string> force_variant;  // family -> variant
+  std::vector<std::string> disabled_passes;
+  std::string dump_dir;                // "" for none
+  CodegenOptions codegen;
+};
+
+inline constexpr int64_t kDefaultMaxContext = 4096;
+
+struct CompileReport {
+  std::vector<std::string> warnings;
+  size_t kernels = 0;
+  uint64_t plan_bytes = 0;
+};
+
+// Nothing is written unless everything succeeds.
+llm::Result<CompileReport> compile_model(const CompileOptions& options);
+
+}  // namespace llmc

@@ -1,0 +1,131 @@
+// The command `llmc`: compile, targets, inspect, diff.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <unistd.h>
+
+#include "compiler/compile_model.h"
+#include "compiler/inspect.h"
+#include "compiler/targets/target.h"
+#include "llvm/Support/CommandLine.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
+#include "passes/Passes.h"
+
+namespace {
+
+constexpr int kFailure = 1, kUsage = 2;
+
+int fail(const std::string& message) {
+  std::fprintf(stderr, "llmc: error: %s\n", message.c_str());
+  return kFailure;
+}
+
+std::string exe_dir() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+}
+
+struct CompileCommand {
+  llmc::CompileOptions options;
+  std::string targets = "native", weights = "external";
+  std::vector<std::string> forced, mlir_flags;
+  bool no_cache = false, quiet = false;
+
+  void add(CLI::App& app) {
+    CLI::App* c = app.add_subcommand("compile", "Compile a Hugging Face model folder to a plan");
+    c->footer("Examples:\n  llmc compile MODEL_DIR --target sm_61 -o plan.fb\n"
+              "  llmc compile MODEL_DIR --target sm_75,sm_90,x86-64-v3 --weights embed -o plan.fb");
+    c->add_option("model", options.model_dir, "Model folder (config.json, *.safetensors, tokenizer.json)")->required();
+    c->add_option("-o,--output", options.output, "Plan file to write")->required();
+    c->add_option("--target", targets, "Comma-separated targets; see llmc targets")->capture_default_str();
+    c->add_option("--max-context", options.max_context, "Longest sequence, in tokens (default: the model's, at most 4096)");
+    c->add_option("--max-batch", options.max_batch, "Most sequences in one step")->capture_default_str();
+    c->add_option("--max-step-tokens", options.max_step_tokens, "Most tokens in one step (prefill chunk)")->capture_default_str();
+    c->add_option("--kv-dtype", options.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")->capture_default_str();
+    c->add_option("--activations", options.activations, "Operands of linear layers: auto (the target's matrix type) or f32")
+        ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
+    c->add_option("--weights", weights, "external: read from the model folder at load; embed: one self-contained file")
+        ->check(CLI::IsMember({"external", "embed"}))->capture_default_str();
+    c->add_option("--force-variant", forced, "Use a kernel variant: family=name (repeatable)");
+    c->add_option("--disable-pass", options.disabled_passes, "Leave out an optional pass (repeatable)");
+    c->add_option("--dump", options.dump_dir, "Write numbered phases and every kernel's source, PTX and cubin to this folder");
+    c->add_option("-j,--jobs", options.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
+    c->add_option("--nvrtc", options.codegen.nvrtc_path, "libnvrtc.so.12 or its folder (also: LLMC_NVRTC)");
+    c->add_option("--cache", options.codegen.cache_folder, "Kernel cache folder (also: LLMC_CACHE)");
+    c->add_flag("--no-cache", no_cache, "Compile every kernel anew");
+    c->add_option("--mlir", mlir_flags, "A flag for MLIR, for example --mlir=--mlir-print-ir-after-all (repeatable)");
+    c->add_flag("-q,--quiet", quiet, "Print errors only");
+  }
+
+  int run() {
+    std::string warning;
+    auto parsed = llmc::parse_target_list(targets, &warning);
+    if (!parsed) return fail(parsed.error().message);
+    options.targets = *parsed;
+    if (!warning.empty()) std::fprintf(stderr, "llmc: warning: %s\n", warning.c_str());
+    options.embed_weights = weights == "embed";
+    for (const std::string& f : forced) {
+      const size_t equals = f.find('=');
+      if (equals == std::string::npos) return fail("--force-variant '" + f + "' is not family=name");
+      options.force_variant[f.substr(0, equals)] = f.substr(equals + 1);
+    }
+    if (options.codegen.jobs == 0) options.codegen.jobs = std::max(1u, std::thread::hardware_concurrency());
+    options.codegen.exe_dir = exe_dir();
+    if (options.codegen.cache_folder.empty()) options.codegen.cache_folder = llmc::KernelCache::default_folder();
+    if (no_cache) options.codegen.cache_folder.clear();
+    std::vector<const char*> flags = {"llmc"};
+    for (const std::string& f : mlir_flags) flags.push_back(f.c_str());
+    llvm::cl::ParseCommandLineOptions(static_cast<int>(flags.size()), flags.data());
+    const bool terminal = isatty(STDERR_FILENO) && !quiet;
+    if (terminal)
+      options.codegen.progress = [](size_t done, size_t all, const std::string& kernel) {
+        std::fprintf(stderr, "\r\033[K[%zu/%zu] %s%s", done, all, kernel.c_str(), done == all ? "\r\033[K" : "");
+      };
+    const auto report = llmc::compile_model(options);
+    if (!report) return fail(report.error().message);
+    if (!quiet) {
+      for (const std::string& w : report->warnings) std::fprintf(stderr, "llmc: warning: %s\n", w.c_str());
+      std::printf("%s: %zu kernels, %.1f MB\n", options.output.c_str(), report->kernels, static_cast<double>(report->plan_bytes) / 1e6);
+    }
+    return 0;
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  mlir::registerMLIRContextCLOptions();
+  mlir::registerPassManagerCLOptions();
+  CLI::App app{"llmc compiles large language models ahead of time"};
+  app.set_version_flag("--version", "llmc 0.1.0");
+  app.require_subcommand(1);
+  CompileCommand compile;
+  compile.options.codegen.jobs = 0;
+  compile.add(app);
+  bool json = false;
+  std::string plan_a, plan_b;
+  CLI::App* targets = app.add_subcommand("targets", "List the targets and what each has");
+  targets->add_flag("--json", json, "Print JSON");
+  CLI::App* inspect = app.add_subcommand("inspect", "Show what is in a plan");
+  inspect->add_option("plan", plan_a, "Plan file")->required();
+  inspect->add_flag("--json", json, "Print JSON");
+  CLI::App* diff = app.add_subcommand("diff", "Show what changed between two plans");
+  diff->add_option("a", plan_a, "Plan file")->required();
+  diff->add_option("b", plan_b, "Plan file")->required();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kUsage;
+  }
+  std::string out;
+  llm::Status status;
+  if (app.got_subcommand("compile")) return compile.run();
+  if (*targets) status = llmc::print_targets(json, out);
+  if (*inspect) status = llmc::inspect_plan(plan_a, json, out);
+  if (*diff) status = llmc::diff_plans(plan_a, plan_b, out);
+  std::fputs(out.c_str(), stdout);
+  return status.ok() ? 0 : fail(status.error().message);
+}

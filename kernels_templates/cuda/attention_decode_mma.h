@@ -1,0 +1,153 @@
+// Paged attention for few query tokens on tensor cores, for grouped queries: sm_80 and later, operands and cache of one 16-bit type. See
+// AttentionArgs.
+#pragma once
+
+#include "cuda/attention_decode.h"
+#include "cuda/tensor_core.h"
+
+// The query heads of one kv head (16 at most in a block) are the rows of the products, so that an entry is read once for all of them.
+// Each of four warps takes every fourth run of 16 entries of the split and brings it in through its own two cp.async stages, without a
+// block barrier; the warps are merged at the end in a fixed order.
+// Tile: x = chunk of heads (the grid has one block a head; those beyond the last chunk return), y = token, z = split.
+// 128 threads; 256 * (2 * HeadDim + 16) bytes of shared memory.
+template <typename A, typename KV, int HeadDim>
+KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
+  constexpr int kHeads = 16, kWarps = 4, kEntries = 16, kStages = 2;
+  constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
+  constexpr int kStageBytes = 2 * kEntries * kRowBytes;
+  constexpr int kSteps = HeadDim / 16, kOutTiles = HeadDim / 8, kChunks = HeadDim / 8;
+  static_assert(HeadDim % 16 == 0, "whole fragments");
+  const i64 token = tile.y;
+  const int group_heads = static_cast<int>(args.heads / args.kv.kv_heads);
+  const int head_chunks = (group_heads + kHeads - 1) / kHeads;
+  const int kv_head = static_cast<int>(tile.x) / head_chunks;
+  if (token >= args.counts->rows[kRowsTokens] || kv_head >= args.kv.kv_heads) return;
+  const int first = static_cast<int>(tile.x) % head_chunks * kHeads;  // within the kv head's group
+  const int heads = min_of(kHeads, group_heads - first);
+  const i64 head0 = static_cast<i64>(kv_head) * group_heads + first;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int g = lane / 4, t = lane % 4;
+
+  const float scale = static_cast<float>(args.scale) * kLog2E;
+  u32 q[kSteps][4];
+#pragma unroll
+  for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int h = g + j % 2 * 8;
+      float2 v = make_float2(0.0f, 0.0f);
+      if (h < heads) {
+        v = *reinterpret_cast<const float2*>(args.q + (token * args.heads + head0 + h) * HeadDim + s * 16 + j / 2 * 8 + t * 2);
+      }
+      q[s][j] = pack2<KV>(v.x, v.y);
+    }
+  }
+
+  const KvRows<KV> rows(args.kv, args.seq_slot[args.token_seq[token]], kv_head);
+  const int all_end = args.kv_index[token] + 1;
+  const int all_begin = args.window > 0 ? static_cast<int>(max_of(0ll, all_end - args.window)) : 0;
+  const int split_size = static_cast<int>((all_end - all_begin + args.splits - 1) / args.splits);
+  const int begin = min_of(all_end, all_begin + static_cast<int>(tile.z) * split_size);
+  const int end = min_of(all_end, begin + split_size);
+
+  const u32 stages = shared_address(shared) + warp * kStages * kStageBytes;
+  const auto load = [&](int round, int base) {
+    const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
+#pragma unroll 2
+    for (int i = lane; i < kEntries * kChunks; i += kWarp) {
+      const int e = i / kChunks, c = i % kChunks;
+      const bool valid = base + e < end;
+      const KV* row = rows.key(valid ? base + e : all_begin) + c * 8;
+      copy_async16(keys + e * kRowBytes + c * 16, row, valid);
+      copy_async16(values + e * kRowBytes + c * 16, row + rows.value_offset, valid);
+    }
+  };
+
+  float out[kOutTiles][4] = {};
+  float maximum[2] = {-kInfinity, -kInfinity}, sum[2] = {};
+  constexpr int kStep = kWarps * kEntries;
+  int round = 0;
+  const int warp_begin = begin + warp * kEntries;
+  if (warp_begin < end) load(0, warp_begin);
+  copy_async_commit();
+  for (int base = warp_begin; base < end; base += kStep, ++round) {
+    if (base + kStep < end) load(round + 1, base + kStep);
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncwarp();  // every lane's part of this round is here
+    const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
+
+    float score[2][4] = {};
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      // Matrices: (entries 0-7, d 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
+      u32 b[4];
+      ldmatrix_x4(b, keys + (lane / 16 * 8 + lane % 8) * kRowBytes + s * 32 + lane / 8 % 2 * 16);
+      mma_16816<KV>(score[0], q[s][0], q[s][1], q[s][2], q[s][3], b[0], b[1]);
+      mma_16816<KV>(score[1], q[s][0], q[s][1], q[s][2], q[s][3], b[2], b[3]);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float top = maximum[h];
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          float& s = score[n][h * 2 + j];
+          s = base + n * 8 + t * 2 + j < end ? s * scale : -kInfinity;
+          top = fmaxf(top, s);
+        }
+      }
+      top = warp_max<4>(top);  // finite: entry `base` is valid
+      const float rescale = exp2_fast(maximum[h] - top);
+      maximum[h] = top;
+      sum[h] *= rescale;
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          float& s = score[n][h * 2 + j];
+          s = exp2_fast(s - top);
+          sum[h] += s;
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < kOutTiles; ++n) {
+        out[n][h * 2] *= rescale;
+        out[n][h * 2 + 1] *= rescale;
+      }
+    }
+    const u32 p[4] = {pack2<KV>(score[0][0], score[0][1]), pack2<KV>(score[0][2], score[0][3]),
+                      pack2<KV>(score[1][0], score[1][1]), pack2<KV>(score[1][2], score[1][3])};
+#pragma unroll
+    for (int n = 0; n < kOutTiles; n += 2) {
+      // Transposed on the way: (entries 0-7, d 0-7), (8-15, 0-7), (0-7, d 8-15), (8-15, 8-15).
+      u32 b[4];
+      ldmatrix_x4_transposed(b, values + lane % 16 * kRowBytes + n * 16 + lane / 16 * 16);
+      mma_16816<KV>(out[n], p[0], p[1], p[2], p[3], b[0], b[1]);
+      mma_16816<KV>(out[n + 1], p[0], p[1], p[2], p[3], b[2], b[3]);
+    }
+    __syncwarp();  // the stage is free
+  }
+  copy_async_wait<0>();
+  __syncthreads();  // the stages become the warps' partial results
+
+  float* partial = reinterpret_cast<float*>(shared);  // [4 warps, 16 heads, HeadDim + 2]
+  constexpr int kStride = HeadDim + 2;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float* row = partial + (warp * kHeads + g + h * 8) * kStride;
+#pragma unroll
+    for (int n = 0; n < kOutTiles; ++n) {
+      row[n * 8 + t * 2] = out[n][h * 2];
+      row[n * 8 + t * 2 + 1] = out[n][h * 2 + 1];
+    }
+    const float total = warp_sum<4>(sum[h]);
+    if (t == 0) {
+      row[HeadDim] = maximum[h];
+      row[HeadDim + 1] = total;
+    }
+  }
+  __syncthreads();
+  merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads);
+}

@@ -1,0 +1,74 @@
+// The instructions that C++ has no name for, as inline PTX; the tensor-core ones are in tensor_core.h. All assembly is in these
+// two files: test/gpu/emulator replaces them, and the block and kernel keywords of types.h, to run the kernels on a CPU.
+#pragma once
+
+#include "abi.h"
+
+#define KERNEL_FN __device__ __forceinline__
+// A part that is called more than once and large: its own function, to compile it once.
+#define KERNEL_CALL __device__ __noinline__
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
+#define LLM_GRID_CONSTANT const __grid_constant__
+#else
+#define LLM_GRID_CONSTANT const
+#endif
+
+// LLM_KERNEL(entry, threads, Args, body<types...>)
+#define LLM_KERNEL(entry, threads, Args, ...)                                                \
+  extern "C" __global__ void __launch_bounds__(threads) entry(LLM_GRID_CONSTANT Args args) { \
+    extern __shared__ __align__(128) char llm_shared[];                                      \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                 \
+  }
+
+#define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it
+
+KERNEL_FN float float_of_f16_bits(llm_abi::u16 bits) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
+  return f;
+}
+
+// Round to nearest even.
+KERNEL_FN llm_abi::u16 f16_bits_of(float v) {
+  llm_abi::u16 bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+  return bits;
+}
+KERNEL_FN llm_abi::u16 bf16_bits_of(float v) {
+#if __CUDA_ARCH__ >= 800
+  llm_abi::u16 rounded;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(v));
+  return rounded;
+#else
+  const llm_abi::u32 bits = __float_as_uint(v);
+  // A NaN keeps a mantissa bit; adding the rounding bias could carry it into infinity.
+  return v != v ? 0x7fff : static_cast<llm_abi::u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
+}
+
+// 16 bytes of read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
+KERNEL_FN uint4 load_streaming(const void* p) {
+  uint4 v;
+#if __CUDA_ARCH__ >= 800
+  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#elif __CUDA_ARCH__ >= 700
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#else
+  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(__cvta_generic_to_global(p)));
+#endif
+  return v;
+}
+
+// 2^x, within 2 ulp; 2^-inf = 0.
+KERNEL_FN float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}

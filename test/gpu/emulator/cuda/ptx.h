@@ -1,0 +1,113 @@
+// Stands in for kernels_templates/cuda/ptx.h: the block, warp and instruction names that kernels use, on a CPU. A block's threads are
+// fibers of one host thread (see ../fibers.h), so that barriers and warp collectives are switches between them.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "abi.h"
+#include "test/gpu/emulator/fibers.h"
+
+#define KERNEL_FN inline __attribute__((always_inline))
+#define KERNEL_CALL inline
+
+#define LLM_KERNEL(entry, threads, Args, ...)                                                         \
+  namespace {                                                                                         \
+  void entry(const void* args, unsigned x, unsigned y, unsigned z, char* shared) {                    \
+    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z}, shared);                              \
+  }                                                                                                   \
+  const llm_test::EmulatedKernel kRegister_##entry(#entry, entry);                                    \
+  }
+
+#define kInfinity __builtin_huge_valf()
+
+using llm_abi::i32;
+using llm_abi::u16;
+using llm_abi::u32;
+using llm_abi::u64;
+
+struct uint4 {
+  u32 x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+
+struct EmulatedIndex {
+  u32 x;
+};
+#define threadIdx (EmulatedIndex{llm_test::current_thread()})
+#define blockDim (EmulatedIndex{llm_test::block_threads()})
+
+inline void __syncthreads() { llm_test::block_barrier(); }
+inline void __syncwarp() { llm_test::warp_barrier(); }
+inline void __threadfence_system() {}
+
+template <typename T>
+T __shfl_xor_sync(u32, T value, int lanes) {
+  return llm_test::warp_read(value, llm_test::current_thread() % 32 ^ static_cast<u32>(lanes));
+}
+template <typename T>
+T __shfl_sync(u32, T value, int lane) {
+  return llm_test::warp_read(value, static_cast<u32>(lane));
+}
+template <typename T>
+T __shfl_up_sync(u32, T value, int lanes) {
+  const u32 lane = llm_test::current_thread() % 32;
+  return llm_test::warp_read(value, lane >= static_cast<u32>(lanes) ? lane - static_cast<u32>(lanes) : lane);
+}
+inline u32 __ballot_sync(u32, bool vote) {
+  const u32* votes = llm_test::warp_share<u32>(vote);
+  u32 bits = 0;
+  for (int i = 0; i < 32; ++i) bits |= votes[i] << i;
+  return bits;
+}
+
+template <typename T>
+T bits_as(const auto& value) {
+  T out;
+  static_assert(sizeof(out) == sizeof(value));
+  std::memcpy(&out, &value, sizeof(out));
+  return out;
+}
+inline float __uint_as_float(u32 v) { return bits_as<float>(v); }
+inline u32 __float_as_uint(float v) { return bits_as<u32>(v); }
+inline int __ffs(u32 v) { return __builtin_ffs(static_cast<int>(v)); }
+inline int __clz(u32 v) { return v ? __builtin_clz(v) : 32; }
+inline u64 __umul64hi(u64 a, u64 b) { return static_cast<u64>(static_cast<unsigned __int128>(a) * b >> 64); }
+inline float __fmul_rn(float a, float b) { return a * b; }
+template <typename T>
+T __ldg(const T* p) {
+  return *p;
+}
+// Fibers switch at barriers only, so that plain accesses are atomic.
+template <typename T, typename V>
+T atomicAdd(T* p, V v) {
+  const T old = *p;
+  *p += static_cast<T>(v);
+  return old;
+}
+inline u32 atomicOr(u32* p, u32 v) {
+  const u32 old = *p;
+  *p |= v;
+  return old;
+}
+
+inline float float_of_f16_bits(u16 bits) { return static_cast<float>(bits_as<_Float16>(bits)); }
+inline u16 f16_bits_of(float v) { return bits_as<u16>(static_cast<_Float16>(v)); }
+inline u16 bf16_bits_of(float v) {
+  const u32 bits = __float_as_uint(v);
+  return v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline uint4 load_streaming(const void* p) {
+  if (reinterpret_cast<uintptr_t>(p) % 16 != 0) llm_test::emulator_fail("a 16-byte load of an unaligned address");
+  return *static_cast<const uint4*>(p);
+}
+inline float exp2_fast(float x) { return std::exp2(x); }

@@ -1,0 +1,56 @@
+// Runs a CUDA block on one host thread: each CUDA thread is a fiber, and barriers and warp collectives switch between fibers.
+//
+// What it catches on a machine without a GPU: wrong indices, missing barriers that matter for the order of fibers, collectives that not all
+// lanes reach (reported as a deadlock), accesses to shared memory beyond what the variant declares, unaligned vector accesses.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace llm_test {
+
+using EmulatedBody = void (*)(const void* args, unsigned x, unsigned y, unsigned z, char* shared);
+
+// Registers a kernel under its entry name.
+struct EmulatedKernel {
+  EmulatedKernel(const char* entry, EmulatedBody body);
+};
+EmulatedBody find_emulated(const std::string& entry);  // null: not compiled in
+
+// Runs all blocks of a launch, one after the other.
+void run_emulated(EmulatedBody body, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned threads,
+                  size_t shared_bytes);
+
+[[noreturn]] void emulator_fail(const std::string& message);
+
+// --- What the running fiber sees ----------------------------------------------------------------------------------------
+
+uint32_t current_thread();
+uint32_t block_threads();
+char* block_shared();
+void block_barrier();
+void warp_barrier();
+
+constexpr size_t kMaxExchangeBytes = 64;
+// Deposits a value, waits for the warp's 32 lanes, and returns their values; valid until the lane's next collective.
+const void* warp_exchange(const void* value, size_t bytes);
+
+// 32 values of type T, by lane.
+template <typename T>
+const T* warp_share(const T& value) {
+  static_assert(sizeof(T) <= kMaxExchangeBytes);
+  return static_cast<const T*>(warp_exchange(&value, sizeof(T)));
+}
+template <typename T>
+T warp_read(const T& value, uint32_t lane) {
+  return warp_share(value)[lane];
+}
+
+// The lane's asynchronous copies of 16 bytes (null source: zeros), in groups; performed at the wait.
+void async_copy(char* destination, const void* source);
+void async_commit();
+void async_wait(int pending);
+
+}  // namespace llm_test
