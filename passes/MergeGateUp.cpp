@@ -17,9 +17,11 @@ struct MergeGateUp : impl::MergeGateUpBase<MergeGateUp> {
       if (auto glu = mlir::dyn_cast<ops::GluOp>(op)) {
         gate = glu.getGate(), up = glu.getUp();
       } else if (auto mul = mlir::dyn_cast<ops::MulOp>(op)) {
-        auto silu = mul.getLhs().getDefiningOp<ops::SiluOp>();
+        gate = mul.getLhs(), up = mul.getRhs();
+        if (!gate.getDefiningOp<ops::SiluOp>()) std::swap(gate, up);
+        auto silu = gate.getDefiningOp<ops::SiluOp>();
         if (!silu) return;
-        gate = silu.getX(), up = mul.getRhs();
+        gate = silu.getX();
       } else {
         return;
       }

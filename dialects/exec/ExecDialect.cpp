@@ -98,6 +98,8 @@ void ExecDialect::initialize() {
 }
 
 LogicalResult WeightOp::verify() {
+  if (getLayout() != "rows" && getLayout() != "interleaved16")
+    return emitOpError("layout is 'rows' or 'interleaved16', found '") << getLayout() << "'";
   int64_t rows = 0;
   for (mlir::Attribute attr : getParts()) {
     auto part = mlir::cast<ops::PartAttr>(attr);
@@ -152,7 +154,8 @@ LogicalResult LaunchOp::verify() {
   for (mlir::Attribute slot : getSlots()) {
     if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) {
       if (pointer.getOperand() != pointers++ || pointers > static_cast<int64_t>(getPointers().size()))
-        return emitOpError("slot names pointer ") << pointer.getOperand() << " of " << getPointers().size() << ", expected " << pointers - 1;
+        return emitOpError("slot names pointer ")
+               << pointer.getOperand() << " of " << getPointers().size() << ", expected " << pointers - 1;
       if (pointer.getOffset() < 0) return emitOpError("has a negative offset in slot ") << slot;
     } else if (!mlir::isa<mlir::IntegerAttr, mlir::FloatAttr, mlir::UnitAttr>(slot)) {
       return emitOpError("unknown slot ") << slot;

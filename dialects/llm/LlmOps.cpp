@@ -15,6 +15,19 @@ using mlir::success;
 
 llvm::ArrayRef<int64_t> shape_of(mlir::Value v) { return mlir::cast<RankedTensorType>(v.getType()).getShape(); }
 
+template <typename Op>
+LogicalResult verify_unary(Op op) {
+  if (width_of(op.getX()) != width_of(op.getResult())) return op.emitOpError("operand and result must be equally wide");
+  return success();
+}
+
+template <typename Op>
+LogicalResult verify_binary(Op op) {
+  if (width_of(op.getLhs()) != width_of(op.getRhs()) || width_of(op.getLhs()) != width_of(op.getResult()))
+    return op.emitOpError("operands and result must be equally wide");
+  return success();
+}
+
 }  // namespace
 
 LogicalResult WeightOp::verify() {
@@ -79,6 +92,11 @@ mlir::OpFoldResult SliceOp::fold(FoldAdaptor) {
   return {};
 }
 
+LogicalResult GatherRowsOp::verify() { return verify_unary(*this); }
+LogicalResult SiluOp::verify() { return verify_unary(*this); }
+LogicalResult AddOp::verify() { return verify_binary(*this); }
+LogicalResult MulOp::verify() { return verify_binary(*this); }
+
 LogicalResult GluOp::verify() {
   if (width_of(getGate()) != width_of(getUp()) || width_of(getGate()) != width_of(getResult()))
     return emitOpError("gate, up and result must be equally wide");
@@ -95,13 +113,20 @@ LogicalResult RopeOp::verify() {
   const int64_t head_dim = getHeadDim();
   if (head_dim <= 0 || width_of(getX()) % head_dim != 0) return emitOpError("width is not a multiple of head_dim");
   if (width_of(getTable()) > head_dim) return emitOpError("rotates more dims than a head has");
-  return success();
+  return verify_unary(*this);
 }
 
 LogicalResult KvCacheOp::verify() {
   const int64_t layer = getLayer(), window = getWindow(), kv_heads = getKvHeads(), head_dim = getHeadDim();
   if (layer < 0 || window < 0 || kv_heads <= 0 || head_dim <= 0)
     return emitOpError("needs layer and window >= 0, kv_heads and head_dim > 0");
+  mlir::Type element = getElement();
+  if (!element.isF32() && !element.isF16() && !element.isBF16()) return emitOpError("holds f32, f16 or bf16, found ") << element;
+  return success();
+}
+
+LogicalResult KvWriteOp::verify() {
+  if (width_of(getK()) != width_of(getV())) return emitOpError("k and v must be equally wide");
   return success();
 }
 
@@ -113,12 +138,15 @@ LogicalResult RopeKvWriteOp::verify() {
   if (width_of(getK()) != width_of(getV())) return emitOpError("k and v must be equally wide");
   if (width_of(getTable()) > head_dim) return emitOpError("rotates more dims than a head has");
   if (bool(getQNorm()) != bool(getKNorm())) return emitOpError("takes both norms or neither");
+  if (getQNorm() && (shape_of(getQNorm())[0] != head_dim || shape_of(getKNorm())[0] != head_dim))
+    return emitOpError("norms must have ") << head_dim << " elements, one head's";
+  if (width_of(getQ()) != width_of(getQOut())) return emitOpError("q and its result must be equally wide");
   return success();
 }
 
 LogicalResult AttentionOp::verify() {
   const int64_t heads = getHeads(), kv_heads = getKvHeads(), width = heads * static_cast<int64_t>(getHeadDim());
-  if (kv_heads <= 0 || heads % kv_heads != 0)
+  if (heads <= 0 || kv_heads <= 0 || heads % kv_heads != 0)
     return emitOpError("needs heads to be a multiple of kv_heads, found ") << heads << " and " << kv_heads;
   if (width_of(getQ()) != width || width_of(getResult()) != width)
     return emitOpError("query and result must be ") << width << " wide (heads * head_dim)";

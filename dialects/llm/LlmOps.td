@@ -9,8 +9,8 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class Llm_Op<string mnemonic, list<Trait> traits = []> : Op<Llm_Dialect, mnemonic, !listconcat([Pure], traits)>;
 
 def FloatElement : AnyTypeOf<[F32, F16, BF16]>;
-def Activation : TensorOf<[FloatElement]>;
-def F32Activation : TensorOf<[F32]>;
+def Activation : TensorRankOf<[FloatElement], [2]>;
+def F32Activation : TensorRankOf<[F32], [2]>;
 def IntVector : TensorRankOf<[I32], [1]>;
 def Matrix : TensorRankOf<[FloatElement], [2]>;
 def Vector : TensorRankOf<[FloatElement], [1]>;
@@ -50,6 +50,7 @@ def Llm_GatherRowsOp : Llm_Op<"gather_rows"> {
   let arguments = (ins F32Activation:$x, IntVector:$rows);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$x `,` $rows attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
 }
 
 def Llm_RmsNormOp : Llm_Op<"rms_norm"> {
@@ -90,6 +91,7 @@ def Llm_AddOp : Llm_Op<"add", [Commutative]> {
   let arguments = (ins F32Activation:$lhs, F32Activation:$rhs);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
 }
 
 def Llm_MulOp : Llm_Op<"mul", [Commutative]> {
@@ -97,6 +99,7 @@ def Llm_MulOp : Llm_Op<"mul", [Commutative]> {
   let arguments = (ins F32Activation:$lhs, F32Activation:$rhs);
   let results = (outs Activation:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
 }
 
 def Llm_SiluOp : Llm_Op<"silu"> {
@@ -104,6 +107,7 @@ def Llm_SiluOp : Llm_Op<"silu"> {
   let arguments = (ins F32Activation:$x);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$x attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
 }
 
 def Llm_GluOp : Llm_Op<"glu"> {
@@ -143,6 +147,7 @@ def Llm_KvWriteOp : Llm_Op<"kv_write"> {
   let arguments = (ins F32Activation:$k, F32Activation:$v, Llm_KvCacheType:$cache);
   let results = (outs Llm_KvCacheType:$result);
   let assemblyFormat = "$k `,` $v `into` $cache attr-dict `:` type($k) `,` type($v)";
+  let hasVerifier = 1;
 }
 
 def Llm_RopeKvWriteOp : Llm_Op<"rope_kv_write", [AttrSizedOperandSegments]> {

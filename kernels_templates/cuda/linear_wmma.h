@@ -14,8 +14,8 @@ struct SameType<A, A> {
 };
 
 // The type that the tensor cores multiply: that of weight and operand where they agree, else fp16 with a power-of-two scale per
-// row of w (LinearArgs.w_scale) and per row of x (found here), for bf16 weights on sm_70 and sm_75. The scales are exact,
-// and put each row's largest value just below fp16's top, so that what is lost lies 2^-32 below it.
+// row of w (LinearArgs.w_scale) and, unless x is fp16 already, per row of x (found here), for bf16 weights on sm_70 and sm_75. The
+// scales are exact, and put each row's largest value just below fp16's top, so that what is lost lies 2^-32 below it.
 template <typename W, typename A>
 struct WmmaTypes {
   using Operand = f16;
@@ -32,7 +32,7 @@ struct WmmaTypes<bf16, bf16> {
   static constexpr bool kScaled = false;
 };
 
-// Eight values of row `row` from column k0 on, times `factor` where the types differ, in the operand type; zeros beyond the matrix.
+// Eight values of row `row` from column k0 on in the operand type, times `factor` where it is not T; zeros beyond the matrix.
 template <typename Operand, typename T>
 KERNEL_FN uint4 load_operand_chunk(const T* base, i64 row, i64 rows, i64 k0, i64 k, float factor) {
   if (row >= rows || k0 >= k) return make_uint4(0, 0, 0, 0);
@@ -60,7 +60,7 @@ KERNEL_FN void find_row_scales(const A* x, i64 row0, i64 rows, i64 k, float* sca
       for (i64 i = lane; i < k; i += kWarp) maximum = fmaxf(maximum, fabsf(to_float(x[(row0 + r) * k + i])));
     }
     maximum = warp_max(maximum);
-    if (lane == 0) scales[r] = power_of_two_scale(maximum);
+    if (lane == 0) scales[r] = power_of_two_scale<A>(maximum);
   }
 }
 
@@ -72,6 +72,7 @@ template <typename W, typename A, int BM, int BN, int WarpsM, int WarpsN>
 KERNEL_FN void linear_wmma(const LinearArgs& args, Tile tile, char* shared) {
   using Operand = typename WmmaTypes<W, A>::Operand;
   constexpr bool kScaled = WmmaTypes<W, A>::kScaled;
+  constexpr bool kScaledX = kScaled && !SameType<A, Operand>::value;
   constexpr int kWarps = WarpsM * WarpsN, kThreads = kWarps * kWarp;
   constexpr int kDepth = 32, kStride = kDepth + 8;  // 80-byte rows: 16 of them touch every bank equally
   constexpr int kChunks = kDepth / 8;
@@ -89,7 +90,7 @@ KERNEL_FN void linear_wmma(const LinearArgs& args, Tile tile, char* shared) {
   float* x_scale = reinterpret_cast<float*>(buffers + 2 * kBuffer);  // [BM]
   const int thread = threadIdx.x, warp = thread / kWarp, lane = thread % kWarp;
 
-  if constexpr (kScaled) {
+  if constexpr (kScaledX) {
     find_row_scales<A, BM, kWarps>(x, row0, rows, args.k, x_scale);
     __syncthreads();
   }
@@ -99,7 +100,7 @@ KERNEL_FN void linear_wmma(const LinearArgs& args, Tile tile, char* shared) {
 #pragma unroll
     for (int l = 0; l < kLoadsX; ++l) {
       const int i = thread + l * kThreads, r = i / kChunks;
-      const float factor = kScaled ? 1.0f / x_scale[r] : 1.0f;
+      const float factor = kScaledX ? 1.0f / x_scale[r] : 1.0f;
       next_x[l] = load_operand_chunk<Operand>(x, row0 + r, rows, k0 + i % kChunks * 8, args.k, factor);
     }
 #pragma unroll
@@ -172,7 +173,8 @@ KERNEL_FN void linear_wmma(const LinearArgs& args, Tile tile, char* shared) {
         const i64 row = row0 + r, column = column0 + warp_column + n * 16 + i % 16;
         if (row < rows && column < args.n) {
           float v = staging[i];
-          if constexpr (kScaled) v = v * x_scale[r] * (args.w_scale ? args.w_scale[column] : 1.0f);
+          if constexpr (kScaledX) v *= x_scale[r];
+          if constexpr (kScaled) v *= args.w_scale ? args.w_scale[column] : 1.0f;
           if (args.bias) v += to_float(static_cast<const W*>(args.bias)[column]);
           args.out[row * args.n + column] = v;
         }

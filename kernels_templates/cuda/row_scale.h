@@ -3,14 +3,18 @@
 
 #include "cuda/types.h"
 
-// The largest finite fp16 exponent: a value in [2^15, 2^16) with the 8-bit significand of bf16 is below 65504.
-constexpr int kHalfTopExponent = 15;
+// Where a row's largest value is put. bf16: in [2^15, 2^16), which 8 bits of significand keep below fp16's largest number, 65504. A wider
+// type could round up to infinity there, and is put one binade lower.
+template <typename T>
+constexpr int kTopExponent = 14;
+template <>
+constexpr int kTopExponent<bf16> = 15;
 
-// 2^e with e = exponent(maximum) - 15, so that maximum / 2^e lies in [2^15, 2^16); 1 for a row of zeros. Both 2^e and 2^-e stay
-// normal numbers.
+// 2^e with e = exponent(maximum) - kTopExponent; 1 for a row of zeros. Both 2^e and 2^-e stay normal numbers.
+template <typename T>
 KERNEL_FN float power_of_two_scale(float maximum) {
   if (!(maximum > 0.0f)) return 1.0f;
-  const int exponent = static_cast<int>(__float_as_uint(maximum) >> 23) - 127 - kHalfTopExponent;
+  const int exponent = static_cast<int>(__float_as_uint(maximum) >> 23) - 127 - kTopExponent<T>;
   const int clamped = max_of(-126, min_of(exponent, 126));
   return __uint_as_float(static_cast<u32>(clamped + 127) << 23);
 }
@@ -24,5 +28,5 @@ KERNEL_FN void row_scale(const RowScaleArgs& args, Tile tile, char* shared) {
   float maximum = 0.0f;
   for (i64 i = threadIdx.x; i < args.k; i += blockDim.x) maximum = fmaxf(maximum, fabsf(to_float(w[i])));
   maximum = block_reduce<256>(maximum, reinterpret_cast<float*>(shared), MaxOf{});
-  if (threadIdx.x == 0) args.scale[row] = power_of_two_scale(maximum);
+  if (threadIdx.x == 0) args.scale[row] = power_of_two_scale<W>(maximum);
 }

@@ -1,5 +1,7 @@
 #include "runtime/cuda/cuda_handles.h"
 
+#include <algorithm>
+
 namespace llmrt {
 
 using llm::Error;
@@ -188,7 +190,7 @@ Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstrea
     LLM_ASSIGN(CudaEvent event, make_event(context, EventKind::kTiming));
     events.push_back(std::move(event));
   }
-  std::vector<double> microseconds(launches.size(), 0.0);
+  std::vector<std::vector<double>> samples(launches.size());
   for (int r = 0; r < repeats; ++r) {
     LLM_TRY(driver.check(driver.cuEventRecord(events[0].get(), stream), "recording an event"));
     for (size_t i = 0; i < launches.size(); ++i) {
@@ -199,10 +201,16 @@ Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstrea
     for (size_t i = 0; i < launches.size(); ++i) {
       float ms = 0.0f;
       driver.cuEventElapsedTime(&ms, events[i].get(), events[i + 1].get());
-      microseconds[i] += ms * 1e3 / repeats;
+      samples[i].push_back(ms * 1e3);
     }
   }
-  return microseconds;
+  std::vector<double> medians;
+  for (std::vector<double>& s : samples) {
+    const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
+    std::nth_element(s.begin(), middle, s.end());
+    medians.push_back(s.empty() ? 0.0 : *middle);
+  }
+  return medians;
 }
 
 }  // namespace llmrt

@@ -170,7 +170,7 @@ llm::Status launch(const CudaContextPtr& context, CUstream stream, const CudaLau
 // An executable graph with one kernel node a launch and an edge for each entry of `after`; uploaded, ready to be launched.
 llm::Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream, std::span<const CudaLaunch> launches);
 
-// Runs the launches one by one, `repeats` times over, and returns each one's mean microseconds between two events.
+// Runs the launches in order, `repeats` times over, and returns each one's median microseconds between two events.
 llm::Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstream stream,
                                                std::span<const CudaLaunch> launches, int repeats);
 

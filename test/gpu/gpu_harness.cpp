@@ -81,6 +81,10 @@ double unit_roundoff(ScalarType type) {
   return type == ScalarType::kF32 ? 0x1p-24 : type == ScalarType::kF16 ? 0x1p-11 : 0x1p-8;
 }
 
+double rounding_limit(double value, ScalarType type) {
+  return unit_roundoff(type) * std::abs(value) + (type == ScalarType::kF16 ? 0x1p-25 : 0x1p-140);
+}
+
 namespace {
 
 uint16_t bf16_bits(float value) {

@@ -73,6 +73,7 @@ class DeviceArray : public DeviceBytes {
 
 size_t bytes_of(ScalarType type);
 double unit_roundoff(ScalarType type);  // 2^-24, 2^-11, 2^-8
+double rounding_limit(double value, ScalarType type);  // of rounding `value`, subnormal numbers included
 double rounded(double value, ScalarType type);
 std::vector<uint8_t> encode(const std::vector<double>& values, ScalarType type);
 std::vector<double> decode(const std::vector<uint8_t>& bytes, ScalarType type);

@@ -18,7 +18,7 @@ struct Context {
   Rng& rng;
   Outcome& outcome;
 
-  double out_limit(double value) const { return unit_roundoff(instance.operand) * std::abs(value); }
+  double out_limit(double value) const { return rounding_limit(value, instance.operand); }
 };
 
 void test_embed(Context& c, int width) {
@@ -133,7 +133,7 @@ void test_elementwise(Context& c, int width) {
     for (int i = 0; i < width; ++i) {
       const double x = a[r * a_stride + i], y = b[r * b_stride + i];
       const double expected = family == "add" ? x + y : family == "mul" ? x * y : silu(x);
-      c.outcome.near(result[r * width + i], expected, (unit_roundoff(type) + 4 * 0x1p-24) * std::abs(expected) + 1e-30, family.c_str());
+      c.outcome.near(result[r * width + i], expected, rounding_limit(expected, type) + 4 * 0x1p-24 * std::abs(expected), family.c_str());
     }
   }
 }
@@ -242,7 +242,7 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
       const int64_t k_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, false);
       const int64_t v_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, true);
       for (int i = 0; i < head_dim; ++i) {
-        const double limit = unit_roundoff(c.instance.kv) * std::abs(key[i]) + 24 * 0x1p-24 * magnitude[i] + 6e-8;
+        const double limit = rounding_limit(key[i], c.instance.kv) + 24 * 0x1p-24 * magnitude[i];
         c.outcome.near(pool[k_at + i], key[i], limit, "cached k");
         c.outcome.exact(pool[v_at + i] == rounded(row[v_offset + h * head_dim + i], c.instance.kv), "cached v differs");
         written[k_at + i] = written[v_at + i] = true;

@@ -1,7 +1,7 @@
 """Trains Tiny Fable from nothing and writes a complete Hugging Face folder.
 
     python3 train.py --out DIR --device cuda                # one GPU, minutes
-    python3 train.py --out DIR --device cpu --compile --attention eager --batch-tokens 4096 --steps 3000   # one core, 25 min
+    python3 train.py --out DIR --device cpu --compile --attention eager --batch-tokens 4096 --steps 3000   # one core, half an hour
 """
 
 import argparse
@@ -153,7 +153,8 @@ def main():
     steppers = optimizers(model, args.learning_rate)
     record = {
         "parameters": parameters, "seed": args.seed, "steps": args.steps, "batch_tokens": args.batch_tokens,
-        "learning_rate": args.learning_rate, "corpus_tokens": args.corpus_tokens, "device": args.device,
+        "corpus_tokens": min(args.corpus_tokens, args.steps * args.batch_tokens),
+        "learning_rate": args.learning_rate, "device": args.device,
         "versions": {"python": platform.python_version(), "torch": torch.__version__,
                      "transformers": transformers.__version__, "tokenizers": tokenizers.__version__,
                      "safetensors": safetensors.__version__},

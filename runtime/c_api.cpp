@@ -1,0 +1,284 @@
+// llmrt.h on top of Engine and Scheduler. No exception crosses this file.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <new>
+#include <string>
+
+#include "runtime/engine.h"
+#include "runtime/llmrt.h"
+#include "runtime/scheduler.h"
+
+struct llmrt_engine {
+  std::unique_ptr<llmrt::Engine> engine;
+  std::unique_ptr<llmrt::Scheduler> scheduler;  // of the request level, made at the first request
+  std::unique_ptr<llmrt::KvCache> step_kv;      // of the step level
+  std::string error;
+  std::vector<llmrt::TokenEvent> token_events;
+  std::vector<llmrt_event> events;
+  std::map<std::string, std::vector<std::byte>> text;
+  std::vector<llmrt_launch_time> times;
+  llmrt::StepInput input;
+};
+
+namespace {
+
+std::string text_or(const char* text, const char* fallback) { return text ? text : fallback; }
+
+char* copy_text(const std::string& text) {
+  char* copy = static_cast<char*>(std::malloc(text.size() + 1));
+  if (copy) std::memcpy(copy, text.c_str(), text.size() + 1);
+  return copy;
+}
+
+// Runs a body that returns a Status, and turns what goes wrong into the engine's error.
+template <typename Body>
+int guarded(llmrt_engine* e, Body body) {
+  if (!e) return 1;
+  try {
+    llm::Status status = body();
+    if (status.ok()) return 0;
+    e->error = status.error().message;
+  } catch (const std::bad_alloc&) {
+    e->error = "out of host memory";
+  } catch (...) {
+    e->error = "internal error";
+  }
+  return 1;
+}
+
+// A uniform step: evaluates a launch's linear cost function.
+struct StepSize {
+  size_t tokens, seqs, context;
+
+  double at(const llm::fb::Cost& c) const {
+    const auto n = static_cast<double>(seqs), t = static_cast<double>(tokens);
+    const double kv_read = n * t * (static_cast<double>(context) + (t + 1) / 2);
+    return c.constant() + c.tokens() * n * t + c.seqs() * n + c.logits() * n + c.kv() * kv_read;
+  }
+};
+
+llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& o) {
+  if (!o.plan) return llm::Error{"no plan was named"};
+  LLM_ASSIGN(auto plan, llm::PlanFile::open(o.plan));
+  llmrt::EngineOptions options;
+  options.device = {text_or(o.device, "auto"), text_or(o.target, ""), o.force_ptx != 0, o.threads, o.separate_allocations != 0};
+  options.model_dir = text_or(o.model_dir, "");
+  options.kv_limit = o.kv_bytes;
+  auto e = std::make_unique<llmrt_engine>();
+  LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));
+  return e;
+}
+
+}  // namespace
+
+extern "C" {
+
+int llmrt_open(const llmrt_options* options, llmrt_engine** engine, char** error) {
+  *engine = nullptr;
+  std::string message;
+  try {
+    auto opened = open_engine(*options);
+    if (opened.ok()) {
+      *engine = opened->release();
+      return 0;
+    }
+    message = opened.error().message;
+  } catch (const std::bad_alloc&) {
+    message = "out of host memory";
+  } catch (...) {
+    message = "internal error";
+  }
+  if (error) *error = copy_text(message);
+  return 1;
+}
+
+void llmrt_close(llmrt_engine* engine) { delete engine; }
+void llmrt_free(char* text) { std::free(text); }
+const char* llmrt_error(const llmrt_engine* engine) { return engine->error.c_str(); }
+
+int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
+  const llm::fb::PlanT& plan = e->engine->plan();
+  const llmrt::MemoryTable& m = e->engine->memory();
+  llmrt_info i{};
+  i.size = sizeof i;
+  i.model = plan.model->name.c_str();
+  i.target = e->engine->target().name.c_str();
+  i.device = e->engine->device_info().name.c_str();
+  i.note = e->engine->note().c_str();
+  i.vocab = plan.model->vocab, i.layers = plan.model->layers, i.hidden = plan.model->hidden;
+  i.max_context = plan.limits->max_context, i.max_batch = plan.limits->max_batch;
+  i.max_step_tokens = plan.limits->max_step_tokens, i.max_logits = plan.limits->max_logits;
+  i.weight_bytes = m.weights, i.mapped_weight_bytes = m.mapped_weights, i.activation_bytes = m.activations, i.state_bytes = m.state;
+  i.io_bytes = m.io, i.kv_bytes = m.kv, i.kv_bytes_per_token = m.kv_bytes_per_token, i.total_bytes = m.total, i.free_bytes = m.device_free;
+  i.kv_tokens = m.kv_blocks * plan.limits->block_tokens;
+  std::memcpy(info, &i, std::min(info->size, sizeof i));
+  return 0;
+}
+
+const char* llmrt_text_asset(llmrt_engine* e, const char* name, size_t* bytes) {
+  if (!e->text.count(name)) {
+    for (const auto& asset : e->engine->plan().text) {
+      if (asset->name != name) continue;
+      auto text = e->engine->plan_file().read(asset->segment);
+      if (!text) return nullptr;
+      e->text[name] = std::move(*text);
+    }
+  }
+  const auto it = e->text.find(name);
+  if (it == e->text.end()) return nullptr;
+  *bytes = it->second.size();
+  return reinterpret_cast<const char*>(it->second.data());
+}
+
+void llmrt_request_init(llmrt_request* r) {
+  *r = {};
+  r->size = sizeof *r;
+  r->top_p = 1;
+  r->repetition_penalty = 1;
+  r->logprobs = -1;
+}
+
+int llmrt_submit(llmrt_engine* e, const llmrt_request* r, uint64_t* id) {
+  return guarded(e, [&]() -> llm::Status {
+    llmrt::RequestOptions o;
+    o.prompt.assign(r->prompt, r->prompt + r->prompt_tokens);
+    o.max_tokens = r->max_tokens;
+    o.stop_ids.assign(r->stop_ids, r->stop_ids + r->stop_count);
+    llmrt::SamplingOptions& s = o.sampling;
+    s.temperature = r->temperature, s.top_k = r->top_k, s.top_p = r->top_p, s.min_p = r->min_p;
+    s.repetition_penalty = r->repetition_penalty, s.presence_penalty = r->presence_penalty, s.frequency_penalty = r->frequency_penalty;
+    s.seed = r->seed, s.logprobs = r->logprobs >= 0, s.top_logprobs = std::max(r->logprobs, 0);
+    for (size_t i = 0; i < r->bias_count; ++i) s.bias.push_back({r->bias[i].id, r->bias[i].bias});
+    if (!e->scheduler) e->scheduler = std::make_unique<llmrt::Scheduler>(*e->engine);
+    LLM_ASSIGN(*id, e->scheduler->submit(std::move(o)));
+    return {};
+  });
+}
+
+int llmrt_cancel(llmrt_engine* e, uint64_t id) {
+  return guarded(e, [&]() -> llm::Status {
+    if (e->scheduler) e->scheduler->cancel(id);
+    return {};
+  });
+}
+
+int llmrt_poll(llmrt_engine* e, int wait, const llmrt_event** events, size_t* count, int* active) {
+  *events = nullptr, *count = 0, *active = 0;
+  return guarded(e, [&]() -> llm::Status {
+    if (!e->scheduler) return {};
+    e->token_events.clear();
+    bool more = true;
+    do {
+      LLM_ASSIGN(more, e->scheduler->turn(wait != 0, e->token_events));
+    } while (wait && more && e->token_events.empty());
+    e->events.clear();
+    for (const llmrt::TokenEvent& t : e->token_events)
+      e->events.push_back({t.request, t.sample.id, static_cast<int32_t>(t.finish), t.sample.logprob, t.sample.id < 0 ? 0 : t.sample.count,
+                           t.sample.top_id, t.sample.top_logprob});
+    *events = e->events.data(), *count = e->events.size(), *active = more;
+    return {};
+  });
+}
+
+int llmrt_step_submit(llmrt_engine* e, const llmrt_step* s, uint32_t* number) {
+  return guarded(e, [&]() -> llm::Status {
+    if (!e->step_kv) e->step_kv = std::make_unique<llmrt::KvCache>(e->engine->plan(), e->engine->memory().kv_blocks);
+    llmrt::StepInput& in = e->input;
+    in.clear();
+    in.tokens.assign(s->token_ids, s->token_ids + s->tokens);
+    in.positions.assign(s->positions, s->positions + s->tokens);
+    in.kv_index = in.positions;
+    in.query_start.assign(s->query_start, s->query_start + s->seqs + 1);
+    in.seq_slot.assign(s->slots, s->slots + s->seqs);
+    in.logit_rows.assign(s->logit_rows, s->logit_rows + s->logits);
+    for (size_t i = 0; i < s->seqs; ++i) {
+      const int32_t begin = in.query_start[i], end = in.query_start[i + 1];
+      if (begin < 0 || end <= begin || static_cast<size_t>(end) > s->tokens) return llm::Error{"query_start must grow within the step's tokens"};
+      if (in.seq_slot[i] < 0 || static_cast<uint64_t>(in.seq_slot[i]) >= e->engine->plan().limits->max_batch)
+        return llm::Error{"sequence slot " + std::to_string(in.seq_slot[i]) + " is out of range"};
+      const bool reset = s->reset ? s->reset[i] != 0 : in.positions[static_cast<size_t>(begin)] == 0;
+      if (reset) e->step_kv->release(in.seq_slot[i]);
+      in.seq_flags.push_back(reset ? llm_abi::kSeqReset : 0);
+      in.kv_len.push_back(in.positions[static_cast<size_t>(end) - 1] + 1);
+      for (int32_t t = begin; t < end; ++t) in.token_seq.push_back(static_cast<int32_t>(i));
+      if (!e->step_kv->reserve(in.seq_slot[i], static_cast<uint64_t>(in.kv_len.back()), in.block_updates))
+        return llm::Error{"the KV cache is full"};
+    }
+    LLM_ASSIGN(*number, e->engine->submit(in));
+    return {};
+  });
+}
+
+int llmrt_step_done(llmrt_engine* e, uint32_t number, int* done) {
+  return guarded(e, [&]() -> llm::Status {
+    LLM_ASSIGN(const bool finished, e->engine->finished(number));
+    *done = finished;
+    return {};
+  });
+}
+
+int llmrt_step_logits(llmrt_engine* e, float* logits, size_t rows) {
+  return guarded(e, [&] { return e->engine->read_logits({logits, rows * e->engine->plan().model->vocab}); });
+}
+
+int llmrt_step_hidden(llmrt_engine* e, float* hidden, size_t rows) {
+  return guarded(e, [&] { return e->engine->read_hidden({hidden, rows * e->engine->plan().model->hidden}); });
+}
+
+int llmrt_bandwidth(llmrt_engine* e, double* gb_per_s) {
+  return guarded(e, [&]() -> llm::Status {
+    LLM_ASSIGN(*gb_per_s, e->engine->measure_bandwidth());
+    return {};
+  });
+}
+
+int llmrt_step_cost(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, double* bytes, double* flops) {
+  return guarded(e, [&]() -> llm::Status {
+    *bytes = *flops = 0;
+    LLM_ASSIGN(const auto launches, e->engine->forward_launches(tokens * seqs, seqs, seqs));
+    const StepSize size{tokens, seqs, context};
+    for (const llm::fb::LaunchT* l : launches) *bytes += size.at(*l->bytes), *flops += size.at(*l->flops);
+    return {};
+  });
+}
+
+int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, int repeats, const llmrt_launch_time** times, size_t* count) {
+  return guarded(e, [&]() -> llm::Status {
+    const auto& limits = *e->engine->plan().limits;
+    if (tokens == 0 || seqs == 0 || seqs > limits.max_batch || tokens * seqs > limits.max_step_tokens || context + tokens > limits.max_context)
+      return llm::Error{"the step to profile is beyond the plan's limits"};
+    llmrt::KvCache kv(e->engine->plan(), e->engine->memory().kv_blocks);
+    llmrt::StepInput& in = e->input;
+    in.clear();
+    in.query_start.push_back(0);
+    for (size_t s = 0; s < seqs; ++s) {
+      const auto slot = static_cast<int32_t>(s);
+      if (!kv.reserve(slot, context + tokens, in.block_updates)) return llm::Error{"the KV cache is too small for this profile"};
+      for (size_t t = 0; t < tokens; ++t) {
+        in.tokens.push_back(static_cast<int32_t>((7 * t + s) % e->engine->plan().model->vocab));
+        in.positions.push_back(static_cast<int32_t>(context + t));
+        in.token_seq.push_back(slot);
+      }
+      in.query_start.push_back(static_cast<int32_t>(in.tokens.size()));
+      in.kv_len.push_back(static_cast<int32_t>(context + tokens));
+      in.seq_slot.push_back(slot);
+      in.seq_flags.push_back(llm_abi::kSeqReset);
+      in.logit_rows.push_back(static_cast<int32_t>(in.tokens.size()) - 1);
+    }
+    in.kv_index = in.positions;
+    LLM_TRY(e->engine->upload_block_table(in.block_updates));
+    LLM_ASSIGN(const auto launches, e->engine->profile(in, repeats));
+    e->times.clear();
+    const StepSize size{tokens, seqs, context};
+    for (const auto& l : launches)
+      e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(), e->engine->target().kernels[l.launch->kernel]->name.c_str(),
+                          l.microseconds, size.at(*l.launch->bytes), size.at(*l.launch->flops)});
+    *times = e->times.data(), *count = e->times.size();
+    return {};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,54 @@
+#include "runtime/commands/session.h"
+
+#include <chrono>
+#include <cstdio>
+
+namespace llmrt::commands {
+
+double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+void SessionOptions::add(CLI::App& c) {
+  c.add_option("plan", plan, "Plan file")->required();
+  c.add_option("--model-dir", model_dir, "Folder of external weights (default: the folder of the plan)");
+  c.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  c.add_option("--target", target, "Use this target of the plan (default: the best that runs)");
+  c.add_flag("--ptx", force_ptx, "CUDA: run the target's PTX, compiled by the driver");
+  c.add_option("--threads", threads, "CPU threads (default: one per core)");
+  c.add_option("--kv-gb", kv_gb, "Most memory for the KV cache, in GB");
+  c.add_flag("--separate-allocations", separate_allocations, "Debugging: one device allocation per buffer");
+  c.add_flag("--json", json, "Print JSON");
+}
+
+llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
+  const double begin = seconds_now();
+  llmrt_options options{};
+  options.size = sizeof options;
+  options.plan = o.plan.c_str();
+  options.model_dir = o.model_dir.empty() ? nullptr : o.model_dir.c_str();
+  options.device = o.device.c_str();
+  options.target = o.target.empty() ? nullptr : o.target.c_str();
+  options.force_ptx = o.force_ptx;
+  options.threads = o.threads;
+  options.kv_bytes = static_cast<uint64_t>(o.kv_gb * 1e9);
+  options.separate_allocations = o.separate_allocations;
+  std::unique_ptr<Session> session(new Session);
+  char* error = nullptr;
+  if (llmrt_open(&options, &session->engine_, &error) != 0) {
+    llm::Error failure{error ? error : "out of host memory"};
+    llmrt_free(error);
+    return failure;
+  }
+  session->info_.size = sizeof session->info_;
+  LLM_TRY(session->check(llmrt_get_info(session->engine_, &session->info_)));
+  session->load_seconds_ = seconds_now() - begin;
+  if (*session->info_.note) std::fprintf(stderr, "llmrt: note: %s\n", session->info_.note);
+  return session;
+}
+
+std::string_view Session::text_asset(const char* name) const {
+  size_t bytes = 0;
+  const char* text = llmrt_text_asset(engine_, name, &bytes);
+  return text ? std::string_view(text, bytes) : std::string_view();
+}
+
+}  // namespace llmrt::commands

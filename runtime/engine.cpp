@@ -1,0 +1,332 @@
+#include "runtime/engine.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "runtime/weight_files.h"
+
+namespace llmrt {
+namespace {
+
+namespace fb = llm::fb;
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+std::string gb(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
+  return text;
+}
+
+}  // namespace
+
+void StepInput::clear() {
+  for (auto* v : {&tokens, &positions, &kv_index, &token_seq, &query_start, &kv_len, &seq_slot, &seq_flags, &logit_rows}) v->clear();
+  sampling.clear();
+  bias.clear();
+  mask.clear();
+  block_updates.clear();
+}
+
+llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile> plan, const EngineOptions& options) {
+  std::unique_ptr<Engine> e(new Engine);
+  e->plan_ = std::move(plan);
+  LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
+  e->memory_ = memory_table(e->plan(), e->target(), e->device_info(), options.kv_limit);
+  const MemoryTable& m = e->memory_;
+  if (!m.fits)
+    return llm::Error{"the plan does not fit on " + e->device_info().name + ": weights " + gb(m.weights) + ", activations " + gb(m.activations) +
+                      ", state " + gb(m.state + m.io) + ", and no room for a KV cache; free " + gb(m.device_free) +
+                      ". Compile with a smaller --max-batch, --max-step-tokens or --max-context, or for a smaller model"};
+  LLM_TRY(e->chosen_.device->load_code(*e->plan_, e->target(), e->chosen_.form));
+  LLM_TRY(e->allocate());
+  LLM_TRY(e->load_weights(options.model_dir.empty() ? folder_of(e->plan_->path()) : options.model_dir));
+  LLM_TRY(e->chosen_.device->synchronize());
+  for (const auto& program : e->target().programs) e->programs_.push_back({program.get(), {}});
+  return e;
+}
+
+llm::Status Engine::allocate() {
+  Device& d = *chosen_.device;
+  LLM_ASSIGN(arena_, d.allocate(target().arena_bytes, "activations"));
+  for (const auto& s : target().states) {
+    if (s->host) {
+      LLM_ASSIGN(const HostBuffer buffer, d.allocate_host(s->bytes, s->name));
+      states_.push_back(buffer.device);
+      if (s->name == "ring") {
+        ring_ = buffer.host;
+        std::memset(buffer.host, 0xff, buffer.bytes);  // step numbers that no step has
+      }
+    } else {
+      LLM_ASSIGN(const DeviceAddress address, d.allocate(s->bytes, s->name));
+      states_.push_back(address);
+    }
+  }
+  for (const auto& c : target().constants) {
+    LLM_ASSIGN(const DeviceAddress address, d.allocate(c->bytes, "constant " + c->name));
+    LLM_ASSIGN(const std::vector<std::byte> bytes, plan_->read(c->segment));
+    LLM_TRY(d.copy_in(address, bytes));
+    constants_.push_back(address);
+  }
+  for (IoSet& set : io_) {
+    LLM_ASSIGN(set.staging, d.allocate_host(plan().limits->io_bytes, "step input"));
+    LLM_ASSIGN(set.device, d.allocate(plan().limits->io_bytes, "step input"));
+  }
+  for (const auto& f : plan().io_fields) io_offset_[f->name] = f->offset;
+  kv_layers_.resize(plan().model->layers);
+  for (const auto& g : plan().kv_groups) {
+    const uint64_t layer_bytes = memory_.kv_blocks * g->block_bytes;
+    LLM_ASSIGN(const DeviceAddress pool, d.allocate(layer_bytes * g->layers.size(), "KV cache"));
+    for (size_t i = 0; i < g->layers.size(); ++i) kv_layers_[g->layers[i]] = pool + i * layer_bytes;
+  }
+  return {};
+}
+
+llm::Status Engine::load_weights(const std::string& model_dir) {
+  Device& d = *chosen_.device;
+  bool external = false;
+  for (const auto& w : target().weights) external |= w->segment < 0;
+  WeightFiles files;
+  if (external) {
+    LLM_ASSIGN(files, WeightFiles::open(*plan_, model_dir));
+  }
+  for (const auto& w : target().weights) {
+    if (w->segment >= 0) {
+      const auto bytes = plan_->stored(static_cast<uint32_t>(w->segment));
+      if (d.info().host_addressable) {
+        weights_.push_back(reinterpret_cast<DeviceAddress>(bytes.data()));
+        continue;
+      }
+      LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
+      LLM_TRY(d.copy_in(address, bytes));
+      weights_.push_back(address);
+      continue;
+    }
+    if (used_in_place(*w, plan(), d.info())) {
+      const fb::WeightPart& p = w->parts[0];
+      weights_.push_back(reinterpret_cast<DeviceAddress>(files.rows(*plan().tensors[p.tensor()], p.row_begin(), p.row_end()).data()));
+      continue;
+    }
+    LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
+    weights_.push_back(address);
+    for (const fb::WeightPart& p : w->parts) {
+      const fb::SourceTensorT& tensor = *plan().tensors[p.tensor()];
+      const uint64_t element = dtype_bytes(tensor.dtype), row_bytes = w->cols * element;
+      if (p.col_begin() != 0 || p.col_end() != tensor.cols) return llm::Error{"weight " + w->name + ": column ranges are not supported yet"};
+      const auto source = files.rows(tensor, p.row_begin(), p.row_end());
+      if (w->init_kernel < 0) {
+        LLM_TRY(d.copy_in(address + p.dst_row() * row_bytes, source));
+      } else if (d.info().host_addressable) {
+        LLM_TRY(pack_part(*w, p, reinterpret_cast<DeviceAddress>(source.data()), address));
+      } else {
+        return llm::Error{"weight " + w->name + ": init kernels of this device are not supported yet"};
+      }
+    }
+  }
+  return {};
+}
+
+llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, DeviceAddress source, DeviceAddress destination) {
+  constexpr uint64_t kBlockRows = 16;  // kPackRows of kernels_templates/x86/pack.h
+  const uint64_t rows = p.row_end() - p.row_begin(), first = p.dst_row() / kBlockRows;
+  ResolvedLaunch l;
+  l.kernel = static_cast<uint32_t>(w.init_kernel);
+  l.grid[1] = static_cast<uint32_t>((p.dst_row() + rows + kBlockRows - 1) / kBlockRows - first);
+  l.slots = {source, destination, rows, w.cols, plan().tensors[p.tensor()]->cols, p.dst_row()};
+  static_assert(sizeof(llm_abi::PackArgs) == 6 * sizeof(uint64_t));
+  return chosen_.device->run_once(l);
+}
+
+ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
+  ResolvedLaunch r;
+  r.kernel = launch.kernel;
+  r.grid[0] = launch.grid_x, r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
+  r.after = launch.after;
+  for (const fb::Slot& s : launch.slots) {
+    uint64_t base = 0;
+    switch (s.kind()) {
+      case fb::SlotKind::value: break;
+      case fb::SlotKind::arena: base = arena_; break;
+      case fb::SlotKind::weight: base = weights_[s.index()]; break;
+      case fb::SlotKind::constant: base = constants_[s.index()]; break;
+      case fb::SlotKind::io: base = io_[io_set].device + plan().io_fields[s.index()]->offset; break;
+      case fb::SlotKind::state: base = states_[s.index()]; break;
+      case fb::SlotKind::kv_base: base = kv_layers_[s.index()]; break;
+    }
+    r.slots.push_back(base + s.value());
+  }
+  return r;
+}
+
+std::vector<ResolvedLaunch> Engine::resolve(const fb::ProgramT& program, size_t io_set) const {
+  std::vector<ResolvedLaunch> launches;
+  for (const auto& l : program.launches) launches.push_back(resolve(*l, io_set));
+  return launches;
+}
+
+// The smallest bucket that holds the step.
+llm::Result<Engine::BuiltProgram*> Engine::find_program(fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits) {
+  BuiltProgram* best = nullptr;
+  for (BuiltProgram& p : programs_) {
+    if (p.program->kind != kind || p.program->logits < logits) continue;
+    if (kind == fb::ProgramKind::forward && (p.program->tokens < tokens || p.program->seqs < seqs)) continue;
+    const auto size = [](const fb::ProgramT& g) { return uint64_t{g.tokens} + g.logits; };
+    if (!best || size(*p.program) < size(*best->program)) best = &p;
+  }
+  if (!best)
+    return llm::Error{"no program of the plan holds " + std::to_string(tokens) + " tokens of " + std::to_string(seqs) + " sequences with " +
+                      std::to_string(logits) + " logit rows"};
+  return best;
+}
+
+llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
+  if (!p.built[io_set]) {
+    LLM_ASSIGN(p.built[io_set], chosen_.device->build(resolve(*p.program, io_set)));
+  }
+  return chosen_.device->launch(*p.built[io_set]);
+}
+
+llm::Status Engine::check(const StepInput& in) const {
+  const size_t t = in.tokens.size(), s = in.kv_len.size(), l = in.logit_rows.size();
+  const fb::LimitsT& limits = *plan().limits;
+  if (t == 0 || s == 0 || l == 0) return llm::Error{"a step needs at least one token, one sequence and one logit row"};
+  if (t > limits.max_step_tokens || s > limits.max_batch || l > limits.max_logits)
+    return llm::Error{"a step of " + std::to_string(t) + " tokens, " + std::to_string(s) + " sequences, " + std::to_string(l) +
+                      " logit rows is beyond the plan's limits (" + std::to_string(limits.max_step_tokens) + ", " + std::to_string(limits.max_batch) +
+                      ", " + std::to_string(limits.max_logits) + ")"};
+  if (in.positions.size() != t || in.kv_index.size() != t || in.token_seq.size() != t || in.query_start.size() != s + 1 ||
+      in.seq_slot.size() != s || in.seq_flags.size() != s || (!in.sampling.empty() && in.sampling.size() != l) ||
+      (!in.mask.empty() && in.mask.size() != l * limits.mask_words))
+    return llm::Error{"the arrays of the step differ in length"};
+  if (in.block_updates.size() > limits.max_block_updates || in.bias.size() > limits.max_bias_pairs)
+    return llm::Error{"the step has more block updates or bias pairs than the plan allows"};
+  const auto context = static_cast<int32_t>(limits.table_stride * limits.block_tokens), rows = static_cast<int32_t>(t);
+  for (size_t i = 0; i < t; ++i)
+    if (in.kv_index[i] < 0 || in.kv_index[i] >= context || in.token_seq[i] < 0 || in.token_seq[i] >= static_cast<int32_t>(s) ||
+        in.tokens[i] >= static_cast<int64_t>(plan().model->vocab) || in.tokens[i] < -static_cast<int64_t>(limits.max_logits))
+      return llm::Error{"token " + std::to_string(i) + " of the step is out of range"};
+  for (size_t i = 0; i < s; ++i)
+    if (in.seq_slot[i] < 0 || in.seq_slot[i] >= static_cast<int32_t>(limits.max_batch) || in.query_start[i] < 0 ||
+        in.query_start[i] > in.query_start[i + 1] || in.query_start[i + 1] > rows)
+      return llm::Error{"sequence " + std::to_string(i) + " of the step is out of range"};
+  for (int32_t row : in.logit_rows)
+    if (row < 0 || row >= rows) return llm::Error{"a logit row of the step is out of range"};
+  return {};
+}
+
+template <typename T>
+uint64_t Engine::put(IoSet& set, const char* field, const std::vector<T>& values) {
+  const uint64_t offset = io_offset_[field], bytes = values.size() * sizeof(T);
+  if (bytes) std::memcpy(set.staging.host + offset, values.data(), bytes);
+  return bytes ? offset + bytes : 0;
+}
+
+// Fills the staging copy; the number of bytes from the start that must be uploaded.
+uint64_t Engine::pack(const StepInput& in, IoSet& set) {
+  llm_abi::StepCounts counts{};
+  counts.rows[llm_abi::kRowsTokens] = static_cast<int32_t>(in.tokens.size());
+  counts.rows[llm_abi::kRowsSeqs] = static_cast<int32_t>(in.kv_len.size());
+  counts.rows[llm_abi::kRowsLogits] = static_cast<int32_t>(in.logit_rows.size());
+  counts.block_updates = static_cast<int32_t>(in.block_updates.size());
+  counts.step = static_cast<int32_t>(next_step_);
+  counts.ring_entries = static_cast<int32_t>(plan().limits->ring_entries);
+  counts.bias_pairs = static_cast<int32_t>(in.bias.size());
+  uint64_t end = put(set, "counts", std::vector{counts});
+  for (const auto& [field, values] : {std::pair{"query_start", &in.query_start}, {"kv_len", &in.kv_len}, {"seq_slot", &in.seq_slot},
+                                      {"seq_flags", &in.seq_flags}, {"logit_rows", &in.logit_rows}, {"tokens", &in.tokens},
+                                      {"positions", &in.positions}, {"kv_index", &in.kv_index}, {"token_seq", &in.token_seq}})
+    end = std::max(end, put(set, field, *values));
+  end = std::max(end, put(set, "sample_params", in.sampling));
+  end = std::max(end, put(set, "block_updates", in.block_updates));
+  end = std::max(end, put(set, "bias_pairs", in.bias));
+  return std::max(end, put(set, "mask", in.mask));
+}
+
+llm::Result<uint32_t> Engine::submit(const StepInput& in) {
+  LLM_TRY(check(in));
+  LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
+  const size_t which = next_step_ % kIoSets;
+  IoSet& set = io_[which];
+  if (set.used) LLM_TRY(chosen_.device->wait(set.mark));
+  LLM_TRY(chosen_.device->upload(set.device, set.staging.host, pack(in, set)));
+  LLM_TRY(run(*forward, which));
+  if (!in.sampling.empty()) {
+    LLM_ASSIGN(BuiltProgram * sample, find_program(fb::ProgramKind::sample, 0, 0, in.logit_rows.size()));
+    LLM_TRY(run(*sample, which));
+  }
+  LLM_ASSIGN(set.mark, chosen_.device->record());
+  set.used = true;
+  marks_[next_step_] = set.mark;
+  if (marks_.size() > kIoSets) marks_.erase(marks_.begin());
+  return next_step_++;
+}
+
+llm::Status Engine::wait(uint32_t step) {
+  const auto it = marks_.find(step);
+  return it == marks_.end() ? llm::Status() : chosen_.device->wait(it->second);
+}
+
+llm::Result<bool> Engine::finished(uint32_t step) {
+  const auto it = marks_.find(step);
+  if (it == marks_.end()) return true;
+  return chosen_.device->reached(it->second);
+}
+
+std::span<const llm_abi::SampleOut> Engine::samples(uint32_t step) const {
+  const uint64_t rows = plan().limits->max_logits;
+  const auto* entries = reinterpret_cast<const llm_abi::SampleOut*>(ring_);
+  return {entries + step % plan().limits->ring_entries * rows, rows};
+}
+
+DeviceAddress Engine::state(const char* name) const {
+  for (size_t i = 0; i < states_.size(); ++i)
+    if (target().states[i]->name == name) return states_[i];
+  return 0;
+}
+
+llm::Status Engine::read_logits(std::span<float> out) {
+  LLM_TRY(chosen_.device->synchronize());
+  return chosen_.device->download(out.data(), state("logits"), out.size_bytes());
+}
+
+llm::Status Engine::read_hidden(std::span<float> out) {
+  LLM_TRY(chosen_.device->synchronize());
+  return chosen_.device->download(out.data(), state("hidden"), out.size_bytes());
+}
+
+llm::Status Engine::upload_block_table(std::vector<llm_abi::BlockUpdate>& updates) {
+  const fb::LimitsT& l = *plan().limits;
+  std::vector<int32_t> table(plan().kv_groups.size() * l.max_batch * l.table_stride);
+  const DeviceAddress address = state("block_table");
+  LLM_TRY(chosen_.device->synchronize());
+  LLM_TRY(chosen_.device->download(table.data(), address, table.size() * sizeof(int32_t)));
+  for (const llm_abi::BlockUpdate& u : updates)
+    table[(static_cast<uint64_t>(u.group) * l.max_batch + static_cast<uint64_t>(u.slot)) * l.table_stride + static_cast<uint64_t>(u.index)] = u.block;
+  LLM_TRY(chosen_.device->copy_in(address, std::as_bytes(std::span(table))));
+  updates.clear();
+  return {};
+}
+
+llm::Result<std::vector<const fb::LaunchT*>> Engine::forward_launches(size_t tokens, size_t seqs, size_t logits) {
+  LLM_ASSIGN(const BuiltProgram* forward, find_program(fb::ProgramKind::forward, tokens, seqs, logits));
+  std::vector<const fb::LaunchT*> launches;
+  for (const auto& l : forward->program->launches) launches.push_back(l.get());
+  return launches;
+}
+
+llm::Result<std::vector<Engine::LaunchTime>> Engine::profile(const StepInput& in, int repeats) {
+  LLM_TRY(check(in));
+  LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
+  LLM_TRY(chosen_.device->synchronize());
+  LLM_TRY(chosen_.device->upload(io_[0].device, io_[0].staging.host, pack(in, io_[0])));
+  LLM_ASSIGN(const std::vector<double> times, chosen_.device->time_launches(resolve(*forward->program, 0), repeats));
+  std::vector<LaunchTime> result;
+  for (size_t i = 0; i < times.size(); ++i) result.push_back({forward->program->launches[i].get(), times[i]});
+  return result;
+}
+
+}  // namespace llmrt

@@ -1,0 +1,115 @@
+// A plan loaded on a device: weights in place, every argument resolved, programs built for both io sets. One level below sequences: it runs steps.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels_templates/abi.h"
+#include "plan/plan_reader.h"
+#include "runtime/device.h"
+#include "runtime/memory_table.h"
+#include "runtime/target_choice.h"
+
+namespace llmrt {
+
+struct EngineOptions {
+  DeviceOptions device;
+  std::string model_dir;   // of external weights; "" for the folder of the plan
+  uint64_t kv_limit = 0;   // bytes of KV cache at most; 0 for what the plan asks for
+};
+
+// One step as the host describes it. Vectors are indexed as in kernels_templates/abi.h; positions, kv_index and so on are as long as tokens.
+struct StepInput {
+  std::vector<int32_t> tokens;      // id, or -1-j: what row j of the last step sampled
+  std::vector<int32_t> positions, kv_index, token_seq;
+  std::vector<int32_t> query_start, kv_len, seq_slot, seq_flags;
+  std::vector<int32_t> logit_rows;
+  std::vector<llm_abi::SampleParams> sampling;  // one per logit row if the step samples, else empty
+  std::vector<llm_abi::BiasPair> bias;
+  std::vector<uint32_t> mask;       // [logit rows, mask_words], or empty
+  std::vector<llm_abi::BlockUpdate> block_updates;
+
+  void clear();
+};
+
+class Engine {
+ public:
+  static llm::Result<std::unique_ptr<Engine>> load(std::shared_ptr<llm::PlanFile> plan, const EngineOptions& options);
+
+  const llm::PlanFile& plan_file() const { return *plan_; }
+  const llm::fb::PlanT& plan() const { return plan_->index(); }
+  const llm::fb::TargetT& target() const { return *chosen_.target; }
+  const DeviceInfo& device_info() const { return chosen_.device->info(); }
+  const MemoryTable& memory() const { return memory_; }
+  const std::string& note() const { return chosen_.note; }
+
+  // Queues a step (forward, and sample if input.sampling is not empty) and returns its number. At most kIoSets steps are in flight: a
+  // further one waits for the oldest. Errors: more tokens, sequences or rows than the plan allows.
+  llm::Result<uint32_t> submit(const StepInput& input);
+  llm::Status wait(uint32_t step);
+  llm::Result<bool> finished(uint32_t step);
+  // What a finished step sampled, by logit row. Valid until ring_entries further steps.
+  std::span<const llm_abi::SampleOut> samples(uint32_t step) const;
+
+  // [rows, vocab] logits (or [rows, hidden] hidden states before the final norm) of the last step; waits for it.
+  llm::Status read_logits(std::span<float> out);
+  llm::Status read_hidden(std::span<float> out);
+
+  // Writes block table entries directly, for more of them than a step can carry. Blocking.
+  llm::Status upload_block_table(std::vector<llm_abi::BlockUpdate>& updates);
+
+  // Microseconds of each launch of the forward program that a step of this input runs, with its description in `launches`.
+  struct LaunchTime {
+    const llm::fb::LaunchT* launch;
+    double microseconds;
+  };
+  // The launches of the forward program that serves such a step.
+  llm::Result<std::vector<const llm::fb::LaunchT*>> forward_launches(size_t tokens, size_t seqs, size_t logits);
+  llm::Result<double> measure_bandwidth() { return chosen_.device->measure_bandwidth(); }
+  llm::Result<std::vector<LaunchTime>> profile(const StepInput& input, int repeats);
+
+  static constexpr size_t kIoSets = 2;
+
+ private:
+  struct BuiltProgram {
+    const llm::fb::ProgramT* program = nullptr;
+    std::unique_ptr<DeviceProgram> built[kIoSets];  // each on first use: a plan has more buckets than most runs touch
+  };
+  struct IoSet {
+    HostBuffer staging;
+    DeviceAddress device = 0;
+    uint64_t mark = 0;   // of the last step that used it
+    bool used = false;
+  };
+
+  Engine() = default;
+  llm::Status allocate();
+  llm::Status load_weights(const std::string& model_dir);
+  llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source, DeviceAddress destination);
+  ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
+  std::vector<ResolvedLaunch> resolve(const llm::fb::ProgramT& program, size_t io_set) const;
+  llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);
+  llm::Status run(BuiltProgram& program, size_t io_set);
+  llm::Status check(const StepInput& input) const;
+  uint64_t pack(const StepInput& input, IoSet& set);
+  template <typename T>
+  uint64_t put(IoSet& set, const char* field, const std::vector<T>& values);
+  DeviceAddress state(const char* name) const;
+
+  std::shared_ptr<llm::PlanFile> plan_;
+  ChosenTarget chosen_;
+  MemoryTable memory_;
+  DeviceAddress arena_ = 0;
+  std::vector<DeviceAddress> weights_, constants_, states_, kv_layers_;
+  std::map<std::string, uint64_t> io_offset_;
+  std::byte* ring_ = nullptr;
+  IoSet io_[kIoSets];
+  std::vector<BuiltProgram> programs_;
+  std::map<uint32_t, uint64_t> marks_;  // of steps in flight
+  uint32_t next_step_ = 0;
+};
+
+}  // namespace llmrt

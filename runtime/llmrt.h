@@ -1,0 +1,149 @@
+/* llmrt: runs a plan that llmc compiled. C API.
+ *
+ * Two levels. *Requests*: submit prompts, poll for tokens, cancel; the scheduler batches them. *Steps*: fill one step yourself, launch it,
+ * read logits. Use one level per engine at a time.
+ *
+ * Nothing here throws, prints or aborts. A function that can fail returns 0 for success and 1 for failure; then llmrt_error() of the engine
+ * says why in one line (llmrt_open hands its message out itself). An engine belongs to one thread at a time.
+ * Structs start with `size`, which the caller sets to sizeof(the struct), so that later versions can add fields at the end. */
+#ifndef LLMRT_H
+#define LLMRT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct llmrt_engine llmrt_engine;
+
+typedef struct {
+  size_t size;
+  const char* plan;        /* path of the plan file */
+  const char* model_dir;   /* folder of external weights; NULL: the folder of the plan */
+  const char* device;      /* "auto", "cpu", "cuda", "cuda:N"; NULL: auto */
+  const char* target;      /* target of the plan to use; NULL: the best that runs */
+  int force_ptx;           /* CUDA: let the driver compile the target's PTX */
+  int threads;             /* CPU: 0 for one per core */
+  uint64_t kv_bytes;       /* most memory for the KV cache; 0: room for max_batch sequences of max_context tokens, if it fits */
+  int separate_allocations; /* debugging: one device allocation per buffer */
+} llmrt_options;
+
+/* On failure *error is a message to free with llmrt_free, and *engine is NULL. */
+int llmrt_open(const llmrt_options* options, llmrt_engine** engine, char** error);
+void llmrt_close(llmrt_engine* engine);
+void llmrt_free(char* text);
+/* The message of the last failed call on this engine; valid until the next call. */
+const char* llmrt_error(const llmrt_engine* engine);
+
+/* Facts about a loaded plan. Strings live as long as the engine. Bytes are bytes. */
+typedef struct {
+  size_t size;
+  const char* model;
+  const char* target;
+  const char* device;
+  const char* note;        /* "" or what the user should know: a fallback is in use */
+  uint64_t vocab, layers, hidden;
+  uint64_t max_context, max_batch, max_step_tokens, max_logits;
+  uint64_t weight_bytes, mapped_weight_bytes, activation_bytes, state_bytes, io_bytes, kv_bytes, kv_bytes_per_token, total_bytes, free_bytes;
+  uint64_t kv_tokens;      /* tokens that the KV cache holds */
+} llmrt_info;
+int llmrt_get_info(const llmrt_engine* engine, llmrt_info* info);
+
+/* A text file that the plan carries ("tokenizer.json"); NULL if it has none of that name. Lives as long as the engine. */
+const char* llmrt_text_asset(llmrt_engine* engine, const char* name, size_t* bytes);
+
+/* --- Requests ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  int32_t id;
+  float bias;
+} llmrt_bias;
+
+typedef struct {
+  size_t size;
+  const int32_t* prompt;   /* [prompt_tokens] */
+  size_t prompt_tokens;
+  uint64_t max_tokens;     /* 0: as many as the context holds */
+  const int32_t* stop_ids; /* [stop_count]: end the request; the id is reported */
+  size_t stop_count;
+  float temperature;       /* 0: the most likely id */
+  int32_t top_k;           /* 0: off */
+  float top_p;             /* 1: off */
+  float min_p;             /* 0: off */
+  float repetition_penalty; /* 1: off */
+  float presence_penalty, frequency_penalty; /* 0: off */
+  uint64_t seed;
+  int32_t logprobs;        /* -1: none; n >= 0: of the sampled id and of the n most likely, n <= 20 */
+  const llmrt_bias* bias;  /* [bias_count] */
+  size_t bias_count;
+} llmrt_request;
+
+/* Neutral values: greedy, no penalties, no limit. */
+void llmrt_request_init(llmrt_request* request);
+
+enum { LLMRT_RUNNING = 0, LLMRT_STOP = 1, LLMRT_LENGTH = 2, LLMRT_CANCELLED = 3 };
+
+typedef struct {
+  uint64_t request;
+  int32_t id;              /* -1: no token, the request only ended */
+  int32_t finish;          /* LLMRT_RUNNING or why the request ended with this event */
+  float logprob;
+  int32_t top_count;
+  const int32_t* top_ids;      /* [top_count], valid until the next poll */
+  const float* top_logprobs;
+} llmrt_event;
+
+int llmrt_submit(llmrt_engine* engine, const llmrt_request* request, uint64_t* id);
+int llmrt_cancel(llmrt_engine* engine, uint64_t id);
+/* Advances the work and hands out finished tokens. wait 0 never blocks; wait 1 blocks until there is an event or nothing is left to do.
+ * *events is an array of *count, valid until the next call; *active is 0 when no request is unfinished. */
+int llmrt_poll(llmrt_engine* engine, int wait, const llmrt_event** events, size_t* count, int* active);
+
+/* --- Steps ----------------------------------------------------------------------------------------------------------- */
+
+/* One step of `tokens` tokens of `seqs` sequences, with logits for `logits` rows. Arrays as in the design of the step program. */
+typedef struct {
+  size_t size;
+  size_t tokens, seqs, logits;
+  const int32_t* token_ids;    /* [tokens]: an id, or -1-j for what row j of the last step sampled */
+  const int32_t* positions;    /* [tokens] */
+  const int32_t* query_start;  /* [seqs + 1] */
+  const int32_t* slots;        /* [seqs]: sequence slots, 0 .. max_batch-1 */
+  const int32_t* logit_rows;   /* [logits]: token rows */
+  const int32_t* reset;        /* [seqs]: 1 where a new sequence begins in its slot; NULL: where its first position is 0 */
+} llmrt_step;
+
+/* Queues the step (the KV index of a token is its position). */
+int llmrt_step_submit(llmrt_engine* engine, const llmrt_step* step, uint32_t* number);
+/* *done is 1 when the step has finished; never blocks. */
+int llmrt_step_done(llmrt_engine* engine, uint32_t number, int* done);
+/* Blocks until the last step has finished and copies its logits [rows, vocab]. */
+int llmrt_step_logits(llmrt_engine* engine, float* logits, size_t rows);
+/* The same for the hidden states before the final norm [rows, hidden]. */
+int llmrt_step_hidden(llmrt_engine* engine, float* hidden, size_t rows);
+
+/* Bytes that a step must move and operations that it must do: `tokens` tokens in each of `seqs` sequences behind `context` cached ones,
+ * with one logit row per sequence. What a roofline is computed from. */
+int llmrt_step_cost(llmrt_engine* engine, size_t tokens, size_t seqs, size_t context, double* bytes, double* flops);
+/* Measured memory bandwidth of the device in GB/s (takes some hundred milliseconds). */
+int llmrt_bandwidth(llmrt_engine* engine, double* gb_per_s);
+
+/* --- Profile ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  const char *op, *layer, *kernel;  /* live as long as the engine */
+  double microseconds;              /* median of the launch on its own */
+  double bytes, flops;              /* what the step must move and compute in it */
+} llmrt_launch_time;
+
+/* Times every launch of one step: `tokens` tokens in each of `seqs` sequences whose KV caches hold `context` tokens already. *times is an
+ * array of *count, valid until the next call. */
+int llmrt_profile(llmrt_engine* engine, size_t tokens, size_t seqs, size_t context, int repeats, const llmrt_launch_time** times, size_t* count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,130 @@
+// What the verifiers of the exec dialect refuse.
+// RUN: llmc-opt %s -verify-diagnostics -split-input-file
+
+// expected-error @+1 {{needs parts of 8 columns, found #llm.part<"q" rows 0 to 16 cols 0 to 4>}}
+exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 4>] : 16 x 8 x f32 {layout = "rows", bytes = 512 : i64}
+
+// -----
+
+// expected-error @+1 {{needs parts of 24 rows in all, found 16}}
+exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 24 x 8 x f32 {layout = "rows", bytes = 768 : i64}
+
+// -----
+
+// expected-error @+1 {{layout is 'rows' or 'interleaved16', found 'columns'}}
+exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 16 x 8 x f32 {layout = "columns", bytes = 512 : i64}
+
+// -----
+
+// expected-error @+1 {{kind is 'forward' or 'sample', found 'backward'}}
+exec.program @p "backward" tokens 1 seqs 1 logits 1 {
+}
+
+// -----
+
+// expected-error @+1 {{needs tokens, seqs and logits > 0}}
+exec.program @p "forward" tokens 0 seqs 1 logits 1 {
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{needs a positive size, found 0}}
+  %0 = exec.buffer "x" 0
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{has a negative offset}}
+  %0 = exec.buffer "x" 16 at -256
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{needs a grid of three dimensions, found 2}}
+  exec.launch @k grid [1, 1] () {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{needs positive grid extents, found 0}}
+  exec.launch @k grid [1, 0, 1] () {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{needs five cost coefficients}}
+  exec.launch @k grid [1, 1, 1] () {bytes = array<f64: 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{unknown slot "text"}}
+  exec.launch @k grid [1, 1, 1] ("text") {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{has a negative offset in slot #exec.ptr<0 + -4>}}
+  exec.launch @k grid [1, 1, 1] (read %0 + -4) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{number 0 waits for launch 0, which does not come before it}}
+  exec.launch @k grid [1, 1, 1] () after [0] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+}
+
+// -----
+
+// The rest can only be said in generic form.
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{needs one access mode per pointer: 1 pointers, 2 modes}}
+  "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [#exec.ptr<0>], access = array<i8: 1, 1>, op = "add", layer = "",
+    bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{unknown access mode 4}}
+  "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [#exec.ptr<0>], access = array<i8: 4>, op = "add", layer = "",
+    bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{slot names pointer 1 of 1, expected 0}}
+  "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [#exec.ptr<1>], access = array<i8: 1>, op = "add", layer = "",
+    bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{slot names pointer 0 of 1, expected 1}}
+  "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [#exec.ptr<0>, #exec.ptr<0>], access = array<i8: 1>, op = "add", layer = "",
+    bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %0 = exec.io "counts"
+  // expected-error @+1 {{has 1 pointers, but its slots name 0}}
+  "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [], access = array<i8: 1>, op = "add", layer = "",
+    bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
+}

@@ -1,0 +1,311 @@
+// What the verifiers of the llm dialect refuse.
+// RUN: llmc-opt %s -verify-diagnostics -split-input-file
+
+func.func @weight_dynamic() {
+  // expected-error @+1 {{needs a static shape, found 'tensor<?x8xf32>'}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 4 cols 0 to 8>] : tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_empty_rows() {
+  // expected-error @+1 {{has an empty row range in #llm.part<"w" rows 4 to 4 cols 0 to 8>}}
+  %w = llm.weight [#llm.part<"w" rows 4 to 4 cols 0 to 8>] : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_negative_rows() {
+  // expected-error @+1 {{has an empty row range}}
+  %w = llm.weight [#llm.part<"w" rows -1 to 3 cols 0 to 8>] : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_columns() {
+  // expected-error @+1 {{needs parts of 8 columns, found #llm.part<"w" rows 0 to 4 cols 0 to 4>}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 4 cols 0 to 4>] : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_rows() {
+  // expected-error @+1 {{needs parts of 8 rows in all, found 6}}
+  %w = llm.weight [#llm.part<"a" rows 0 to 4 cols 0 to 8>, #llm.part<"b" rows 0 to 2 cols 0 to 8>] : tensor<8x8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_vector_columns() {
+  // expected-error @+1 {{needs parts of 1 columns}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @weight_type() {
+  // expected-error @+1 {{must be 2D tensor of 32-bit float or 16-bit float or bfloat16 type values or 1D tensor}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 8 cols 0 to 1>] : tensor<8xi8>
+  return
+}
+
+// -----
+
+func.func @embed(%ids: tensor<?xi32>, %table: tensor<32x8xf32>) {
+  // expected-error @+1 {{result width 16 differs from the table's 8}}
+  %x = llm.embed %ids, %table : (tensor<?xi32>, tensor<32x8xf32>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_group(%x: tensor<?x10xf32>, %w: tensor<4xf32>) {
+  // expected-error @+1 {{width 10 is not a multiple of the weight's 4}}
+  %y = llm.rms_norm %x, %w {eps = 1.0e-5 : f64} : (tensor<?x10xf32>, tensor<4xf32>) -> tensor<?x10xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_result(%x: tensor<?x8xf32>, %w: tensor<8xf32>) {
+  // expected-error @+1 {{result width differs from the input's}}
+  %y = llm.rms_norm %x, %w {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @add_rms_norm(%x: tensor<?x8xf32>, %y: tensor<?x4xf32>, %w: tensor<8xf32>) {
+  // expected-error @+1 {{needs width 8 everywhere, found 4}}
+  %s, %n = llm.add_rms_norm %x, %y, %w {eps = 1.0e-5 : f64}
+      : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @linear_input(%x: tensor<?x8xf32>, %w: tensor<4x16xf32>) {
+  // expected-error @+1 {{input width 8 differs from the weight's 16}}
+  %y = llm.linear %x, %w : (tensor<?x8xf32>, tensor<4x16xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_result(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>) {
+  // expected-error @+1 {{result width 8 differs from the weight's rows 4}}
+  %y = llm.linear %x, %w : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @linear_bias(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>, %b: tensor<8xf32>) {
+  // expected-error @+1 {{bias of 8 elements, expected 4}}
+  %y = llm.linear %x, %w bias %b : (tensor<?x8xf32>, tensor<4x8xf32>, tensor<8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @linear_accumulates_in_float32(%x: tensor<?x8xf16>, %w: tensor<4x8xf16>) {
+  // expected-error @+1 {{must be tensor of 32-bit float values}}
+  %y = llm.linear %x, %w : (tensor<?x8xf16>, tensor<4x8xf16>) -> tensor<?x4xf16>
+  return
+}
+
+// -----
+
+func.func @slice_end(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{columns 6 to 10 lie outside of 8}}
+  %y = llm.slice %x at 6 : (tensor<?x8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @slice_begin(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{columns -1 to 3 lie outside of 8}}
+  %y = llm.slice %x at -1 : (tensor<?x8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @add_widths(%x: tensor<?x8xf32>, %y: tensor<?x4xf32>) {
+  // expected-error @+1 {{operands and result must be equally wide}}
+  %z = llm.add %x, %y : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @mul_widths(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{operands and result must be equally wide}}
+  %z = llm.mul %x, %x : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @silu_width(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{operand and result must be equally wide}}
+  %z = llm.silu %x : (tensor<?x8xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @gather_rows_width(%x: tensor<?x8xf32>, %rows: tensor<?xi32>) {
+  // expected-error @+1 {{operand and result must be equally wide}}
+  %z = llm.gather_rows %x, %rows : (tensor<?x8xf32>, tensor<?xi32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @glu_widths(%gate: tensor<?x8xf32>, %up: tensor<?x4xf32>) {
+  // expected-error @+1 {{gate, up and result must be equally wide}}
+  %z = llm.glu %gate, %up : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_table(%positions: tensor<?xi32>) {
+  // expected-error @+1 {{table width 8 is not twice the 2 frequencies}}
+  %t = llm.rope_table %positions {inv_freq = array<f32: 1.0, 0.5>, factor = 1.0 : f64} : (tensor<?xi32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_heads(%x: tensor<?x10xf32>, %t: tensor<?x4xf32>) {
+  // expected-error @+1 {{width is not a multiple of head_dim}}
+  %y = llm.rope %x, %t {head_dim = 4 : i64} : (tensor<?x10xf32>, tensor<?x4xf32>) -> tensor<?x10xf32>
+  return
+}
+
+// -----
+
+func.func @rope_too_many_dims(%x: tensor<?x8xf32>, %t: tensor<?x8xf32>) {
+  // expected-error @+1 {{rotates more dims than a head has}}
+  %y = llm.rope %x, %t {head_dim = 4 : i64} : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_result(%x: tensor<?x8xf32>, %t: tensor<?x4xf32>) {
+  // expected-error @+1 {{operand and result must be equally wide}}
+  %y = llm.rope %x, %t {head_dim = 4 : i64} : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @kv_cache_heads() {
+  // expected-error @+1 {{needs layer and window >= 0, kv_heads and head_dim > 0}}
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 0 : i64, head_dim = 4 : i64, element = bf16}
+  return
+}
+
+// -----
+
+func.func @kv_cache_element() {
+  // expected-error @+1 {{holds f32, f16 or bf16, found 'i8'}}
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = i8}
+  return
+}
+
+// -----
+
+func.func @kv_write_widths(%k: tensor<?x8xf32>, %v: tensor<?x4xf32>) {
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
+  // expected-error @+1 {{k and v must be equally wide}}
+  %d = llm.kv_write %k, %v into %c : tensor<?x8xf32>, tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @rope_kv_write_heads(%q: tensor<?x10xf32>, %k: tensor<?x8xf32>, %t: tensor<?x4xf32>) {
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
+  // expected-error @+1 {{q, k and v must be whole heads of 4}}
+  %o, %d = llm.rope_kv_write %q, %k, %k table %t into %c {head_dim = 4 : i64, eps = 0.0 : f64}
+      : tensor<?x10xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32> -> tensor<?x10xf32>
+  return
+}
+
+// -----
+
+func.func @rope_kv_write_values(%q: tensor<?x8xf32>, %v: tensor<?x4xf32>, %t: tensor<?x4xf32>) {
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
+  // expected-error @+1 {{k and v must be equally wide}}
+  %o, %d = llm.rope_kv_write %q, %q, %v table %t into %c {head_dim = 4 : i64, eps = 0.0 : f64}
+      : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @attention_groups(%q: tensor<?x12xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{needs heads to be a multiple of kv_heads, found 3 and 2}}
+  %a = llm.attention %q, %c {heads = 3 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64,
+                             kv_element = bf16} : (tensor<?x12xf32>) -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+func.func @attention_width(%q: tensor<?x12xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{query and result must be 16 wide (heads * head_dim)}}
+  %a = llm.attention %q, %c {heads = 4 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64,
+                             kv_element = bf16} : (tensor<?x12xf32>) -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+func.func @rope_kv_write_result(%q: tensor<?x8xf32>, %t: tensor<?x4xf32>) {
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
+  // expected-error @+1 {{q and its result must be equally wide}}
+  %o, %d = llm.rope_kv_write %q, %q, %q table %t into %c {head_dim = 4 : i64, eps = 0.0 : f64}
+      : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32> -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+// In generic form, where the grammar does not pair them.
+func.func @rope_kv_write_one_norm(%q: tensor<?x8xf32>, %t: tensor<?x4xf32>, %n: tensor<4xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{takes both norms or neither}}
+  %o, %d = "llm.rope_kv_write"(%q, %q, %q, %t, %n, %c) <{eps = 0.0 : f64, head_dim = 4 : i64,
+      operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 1>}>
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<4xf32>, !llm.kv_cache) -> (tensor<?x8xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @rope_kv_write_norm_width(%q: tensor<?x8xf32>, %t: tensor<?x4xf32>, %n: tensor<8xf32>) {
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
+  // expected-error @+1 {{norms must have 4 elements, one head's}}
+  %o, %d = llm.rope_kv_write %q, %q, %q table %t norms %n, %n : tensor<8xf32>, tensor<8xf32> into %c {head_dim = 4 : i64, eps = 0.0 : f64}
+      : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @unranked(%x: tensor<*xf32>) {
+  // expected-error @+1 {{must be 2D tensor of 32-bit float values}}
+  %y = llm.silu %x : (tensor<*xf32>) -> tensor<*xf32>
+  return
+}
