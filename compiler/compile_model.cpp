@@ -73,7 +73,7 @@ llm::Status run_passes(mlir::ModuleOp module, const CompileOptions& o, const std
   mlir::PassManager pm(module.getContext());
   std::string error;
   if (!build_pipeline(pm, o.disabled_passes, error)) return llm::Error{error};
-  if (!dump_dir.empty()) dump_phases(pm, module, dump_dir);
+  if (!dump_dir.empty()) LLM_TRY(dump_phases(pm, module, dump_dir));
   if (mlir::failed(mlir::applyPassManagerCLOptions(pm))) return llm::Error{"the given MLIR flags cannot be applied"};
   std::string diagnostics;
   mlir::ScopedDiagnosticHandler handler(module.getContext(), [&](mlir::Diagnostic& d) {
@@ -92,10 +92,13 @@ std::vector<KernelRequest> kernel_requests(mlir::ModuleOp module) {
   return requests;
 }
 
-void dump_kernels(const std::string& dir, const std::vector<KernelRequest>& requests, const CompiledTarget& code) {
-  std::filesystem::create_directories(dir + "/kernels");
+llm::Status dump_kernels(const std::string& dir, const std::vector<KernelRequest>& requests, const CompiledTarget& code) {
+  std::error_code error;
+  std::filesystem::create_directories(dir + "/kernels", error);
+  if (error) return llm::Error{"--dump: cannot create the folder '" + dir + "/kernels': " + error.message()};
+  bool good = true;
   const auto write = [&](const std::string& name, const std::string& bytes) {
-    if (!bytes.empty()) std::ofstream(dir + "/kernels/" + name, std::ios::binary) << bytes;
+    if (!bytes.empty()) good &= bool(std::ofstream(dir + "/kernels/" + name, std::ios::binary) << bytes << std::flush);
   };
   for (size_t i = 0; i < requests.size(); ++i) {
     write(requests[i].entry + ".src", code.kernels[i].source);
@@ -103,6 +106,8 @@ void dump_kernels(const std::string& dir, const std::vector<KernelRequest>& requ
     write(requests[i].entry + ".cubin", code.kernels[i].cubin);
   }
   write("kernels.so", code.shared_object);
+  if (!good) return llm::Error{"--dump: cannot write to '" + dir + "/kernels'"};
+  return {};
 }
 
 }  // namespace
@@ -131,7 +136,7 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
     const std::vector<KernelRequest> requests = kernel_requests(*module);
     auto code = compile_kernels(*target, requests, o.codegen);
     if (!code) return llm::Error{"target " + std::string(target->name) + ": " + code.error().message};
-    if (!dump_dir.empty()) dump_kernels(dump_dir, requests, *code);
+    if (!dump_dir.empty()) LLM_TRY(dump_kernels(dump_dir, requests, *code));
     report.kernels += requests.size();
     LLM_TRY(emitter->add_target(*target, *module, *code));
   }

@@ -36,7 +36,7 @@ struct CompileReport {
   uint64_t plan_bytes = 0;
 };
 
-// Nothing is written unless everything succeeds.
+// Nothing is written unless everything succeeds. MLIR's own flags apply: the program calls mlir::registerPassManagerCLOptions() first.
 llm::Result<CompileReport> compile_model(const CompileOptions& options);
 
 }  // namespace llmc

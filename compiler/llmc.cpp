@@ -18,9 +18,9 @@ namespace {
 
 constexpr int kFailure = 1, kUsage = 2;
 
-int fail(const std::string& message) {
+int fail(const std::string& message, int status = kFailure) {
   std::fprintf(stderr, "llmc: error: %s\n", message.c_str());
-  return kFailure;
+  return status;
 }
 
 std::string exe_dir() {
@@ -44,7 +44,8 @@ struct CompileCommand {
     c->add_option("--max-context", options.max_context, "Longest sequence, in tokens (default: the model's, at most 4096)");
     c->add_option("--max-batch", options.max_batch, "Most sequences in one step")->capture_default_str();
     c->add_option("--max-step-tokens", options.max_step_tokens, "Most tokens in one step (prefill chunk)")->capture_default_str();
-    c->add_option("--kv-dtype", options.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")->capture_default_str();
+    c->add_option("--kv-dtype", options.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")
+        ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))->capture_default_str();
     c->add_option("--activations", options.activations, "Operands of linear layers: auto (the target's matrix type) or f32")
         ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
     c->add_option("--weights", weights, "external: read from the model folder at load; embed: one self-contained file")
@@ -69,7 +70,7 @@ struct CompileCommand {
     options.embed_weights = weights == "embed";
     for (const std::string& f : forced) {
       const size_t equals = f.find('=');
-      if (equals == std::string::npos) return fail("--force-variant '" + f + "' is not family=name");
+      if (equals == std::string::npos) return fail("--force-variant '" + f + "' is not family=name", kUsage);
       options.force_variant[f.substr(0, equals)] = f.substr(equals + 1);
     }
     if (options.codegen.jobs == 0) options.codegen.jobs = std::max(1u, std::thread::hardware_concurrency());
@@ -118,7 +119,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : kUsage;
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    return fail(std::string(e.what()) + "; see llmc --help", kUsage);
   }
   std::string out;
   llm::Status status;

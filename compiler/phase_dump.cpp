@@ -37,11 +37,13 @@ struct PhaseDump : mlir::PassInstrumentation {
 
 }  // namespace
 
-void dump_phases(mlir::PassManager& pm, mlir::ModuleOp module, const std::string& dir) {
-  std::error_code ignored;
-  std::filesystem::create_directories(dir, ignored);
+llm::Status dump_phases(mlir::PassManager& pm, mlir::ModuleOp module, const std::string& dir) {
+  std::error_code error;
+  std::filesystem::create_directories(dir, error);
+  if (error) return llm::Error{"--dump: cannot create the folder '" + dir + "': " + error.message()};
   write(dir, 0, "import", module);
   pm.addInstrumentation(std::make_unique<PhaseDump>(dir));
+  return {};
 }
 
 }  // namespace llmc

@@ -5,10 +5,11 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
+#include "plan/result.h"
 
 namespace llmc {
 
 // Writes DIR/00-import.mlir now, and DIR/NN-pass.mlir after each pass. Needs a context without multithreading.
-void dump_phases(mlir::PassManager& pm, mlir::ModuleOp module, const std::string& dir);
+llm::Status dump_phases(mlir::PassManager& pm, mlir::ModuleOp module, const std::string& dir);
 
 }  // namespace llmc

@@ -1,4 +1,5 @@
 // expand-buckets: see Passes.td.
+#include "llvm/ADT/StringSet.h"
 #include "passes/Passes.h"
 
 namespace llmc {
@@ -21,6 +22,7 @@ struct ExpandBuckets : impl::ExpandBucketsBase<ExpandBuckets> {
       module.emitError("expand-buckets: needs @forward and @sample");
       return signalPassFailure();
     }
+    llvm::StringSet<> built;          // limits may coincide: a bucket that is listed twice is built once
     llvm::DenseSet<int64_t> sampled;  // one sample program per number of logit rows
     for (mlir::Attribute attr : buckets) {
       auto bucket = mlir::dyn_cast<mlir::DenseI64ArrayAttr>(attr);
@@ -29,6 +31,7 @@ struct ExpandBuckets : impl::ExpandBucketsBase<ExpandBuckets> {
         return signalPassFailure();
       }
       const std::string name = ("_t" + llvm::Twine(bucket[0]) + "_s" + llvm::Twine(bucket[1]) + "_l" + llvm::Twine(bucket[2])).str();
+      if (!built.insert(name).second) continue;
       clone(forward, "forward" + name, bucket);
       if (sampled.insert(bucket[2]).second) clone(sample, ("sample_l" + llvm::Twine(bucket[2])).str(), bucket);
     }

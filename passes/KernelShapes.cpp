@@ -79,6 +79,10 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         work.bytes = {};
         work.bytes[kTokens] = row_bytes(o.getResult()) + static_cast<double>(width_of(o.getTable()) * element_bytes(element_of(o.getTable())));
       })
+      .Case([&](ops::GatherRowsOp o) {
+        work.bytes = {};  // the rows that are wanted, not all of them
+        work.bytes[kLogits] = sizeof(int32_t) + 2 * row_bytes(o.getX());
+      })
       .Case([&](ops::RmsNormOp o) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })
@@ -92,7 +96,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       })
       .Case([&](ops::GluOp o) { s.operand = scalar_type(element_of(o.getResult())); })
       .Case([&](ops::MulOp o) { s.operand = scalar_type(element_of(o.getResult())); })
-      .Case([&](ops::RopeOp o) { s.head_dim = o.getHeadDim(); })
+      .Case([&](ops::RopeOp o) { s.head_dim = o.getHeadDim(), s.cols = width_of(o.getX()) / s.head_dim; })
       .Case([&](ops::KvWriteOp o) {
         auto cache = o.getCache().getDefiningOp<ops::KvCacheOp>();
         s.kv = scalar_type(cache.getElement()), s.head_dim = cache.getHeadDim(), s.cols = cache.getKvHeads();

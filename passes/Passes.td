@@ -102,8 +102,9 @@ def PlanMemory : Pass<"plan-memory", "mlir::ModuleOp"> {
 def VerifyExec : Pass<"verify-exec", "mlir::ModuleOp"> {
   let summary = "What must hold before a plan is written";
   let description = [{
-    Why: the last line of defence against memory corruption on the device. Checks that every buffer has an offset, that buffers which overlap in
-    memory are ordered, that every launch's predecessors cover its hazards, and that all symbols resolve.
+    Why: the last line of defence against memory corruption on the device. Checks that every buffer has an offset inside the arena, that
+    arguments begin inside their buffer, that buffers which overlap in memory are ordered, that every launch's predecessors cover its
+    hazards, and that all symbols resolve.
   }];
 }
 

@@ -19,6 +19,7 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
     const Target* target = module_target(getOperation());
     if (!target) return signalPassFailure();
     auto forced = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr);
+    if (forced && !families_exist(*target, forced)) return signalPassFailure();
     for (auto function : getOperation().getOps<mlir::func::FuncOp>()) {
       const Bucket bucket = bucket_of(function);
       const auto result = function.walk([&](mlir::Operation* op) {
@@ -38,6 +39,17 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
       });
       if (result.wasInterrupted()) return signalPassFailure();
     }
+  }
+
+  // A family that nobody has heard of would be ignored in silence.
+  bool families_exist(const Target& target, mlir::DictionaryAttr forced) {
+    for (mlir::NamedAttribute entry : forced) {
+      const auto variants = all_variants(target.kind);
+      if (llvm::any_of(variants, [&](const llm::Variant& v) { return entry.getName() == v.family; })) continue;
+      getOperation().emitError("target ") << target.name << " has no kernel family '" << entry.getName().getValue() << "'";
+      return false;
+    }
+    return true;
   }
 
   static void annotate(mlir::Operation* op, const KernelChoice& choice) {

@@ -14,7 +14,9 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
     for (auto weight : getOperation().getOps<exec::WeightOp>())
       if (auto init = weight.getInitKernelAttr(); init && !resolves<exec::KernelOp>(weight, init, "kernel")) return signalPassFailure();
     for (auto program : getOperation().getOps<exec::ProgramOp>())
-      if (!symbols_resolve(program) || !hazards_are_ordered(program) || !memory_is_disjoint(program)) return signalPassFailure();
+      if (!symbols_resolve(program) || !hazards_are_ordered(program) || !arguments_are_inside(program) ||
+          !memory_is_disjoint(program))
+        return signalPassFailure();
   }
 
   template <typename SymbolOp>
@@ -33,6 +35,20 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
         ok &= resolves<exec::ConstantOp>(op, constant.getConstantAttr(), "constant");
     });
     return ok;
+  }
+
+  static bool arguments_are_inside(exec::ProgramOp program) {
+    for (exec::LaunchOp launch : launches_of(program)) {
+      for (mlir::Attribute slot : launch.getSlots()) {
+        auto argument = mlir::dyn_cast<exec::SlotAttr>(slot);
+        if (!argument) continue;
+        auto buffer = launch.getPointers()[static_cast<size_t>(argument.getOperand())].getDefiningOp<exec::BufferOp>();
+        if (!buffer || argument.getOffset() < static_cast<int64_t>(buffer.getBytes())) continue;
+        launch.emitError("verify-exec: an argument beyond buffer '") << buffer.getName() << "' of " << buffer.getBytes() << " bytes";
+        return false;
+      }
+    }
+    return true;
   }
 
   // Each launch's `after` list covers every hazard with an earlier launch on the same object.

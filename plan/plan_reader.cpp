@@ -9,6 +9,29 @@ namespace {
 
 constexpr uint64_t kMaxRawSegmentBytes = uint64_t{1} << 31;  // of a compressed segment; code and text stay far below
 
+// The flatbuffer verifier does not check the alignment of structs inside of vectors (version 2.0); reading one that is not aligned is
+// undefined.
+template <typename T>
+bool aligned(const flatbuffers::Vector<const T*>* structs) {
+  return !structs || reinterpret_cast<uintptr_t>(structs->Data()) % alignof(T) == 0;
+}
+
+bool aligned(const fb::Plan& plan) {
+  if (!aligned(plan.segments())) return false;
+  if (!plan.targets()) return true;
+  for (const fb::Target* target : *plan.targets()) {
+    if (target->weights())
+      for (const fb::Weight* weight : *target->weights())
+        if (!aligned(weight->parts())) return false;
+    if (!target->programs()) continue;
+    for (const fb::Program* program : *target->programs())
+      if (program->launches())
+        for (const fb::Launch* launch : *program->launches())
+          if (!aligned(launch->slots())) return false;
+  }
+  return true;
+}
+
 Error bad(const std::string& path, const std::string& what) { return Error{"'" + path + "' is not a usable plan: " + what}; }
 
 }  // namespace
@@ -35,7 +58,7 @@ Result<std::shared_ptr<PlanFile>> PlanFile::open(const std::string& path) {
   flatbuffers::Verifier::Options options;
   options.max_tables = 50'000'000;
   flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(index_bytes.data()), index_bytes.size(), options);
-  if (!fb::VerifyPlanBuffer(verifier)) return bad(path, "the index is malformed");
+  if (!fb::VerifyPlanBuffer(verifier) || !aligned(*fb::GetPlan(index_bytes.data()))) return bad(path, "the index is malformed");
 
   auto plan = std::make_shared<PlanFile>();
   fb::GetPlan(index_bytes.data())->UnPackTo(&plan->index_);

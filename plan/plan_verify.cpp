@@ -1,5 +1,6 @@
 // Every range, index, enum value and size of an unpacked index. Sizes are computed with overflow checks.
-#include <cinttypes>
+#include <map>
+#include <set>
 
 #include "kernels_templates/abi.h"
 #include "kernels_templates/variant.h"
@@ -11,8 +12,18 @@ namespace {
 constexpr uint64_t kMaxDim = uint64_t{1} << 40;
 constexpr uint64_t kMaxGridExtent = 0x7fffffff;
 constexpr uint32_t kMaxSlots = 512;
+constexpr uint64_t kMaxLimit = uint64_t{1} << 31;
+constexpr uint64_t kMaxLayers = uint64_t{1} << 20;
+constexpr uint64_t kMaxBufferBytes = uint64_t{1} << 44;
+constexpr uint64_t kMaxBlockBytes = uint64_t{1} << 34;  // of one layer; all layers together still fit in 64 bits
 
 bool mul(uint64_t a, uint64_t b, uint64_t& out) { return !__builtin_mul_overflow(a, b, &out); }
+
+// Beyond every bound that it is compared with, where the product does not fit.
+uint64_t saturating_mul(uint64_t a, uint64_t b) {
+  uint64_t product;
+  return mul(a, b, product) ? product : ~uint64_t{0};
+}
 
 bool dtype_bytes(uint8_t dtype, uint64_t& bytes) {
   switch (static_cast<ScalarType>(dtype)) {
@@ -36,9 +47,7 @@ class Verifier {
     LLM_TRY(sources());
     LLM_TRY(limits());
     LLM_TRY(kv_groups());
-    for (const auto& field : plan_.io_fields)
-      if (!field || field->offset > plan_.limits->io_bytes || field->bytes > plan_.limits->io_bytes - field->offset || field->offset % 16)
-        return bad("an io field lies outside of the io set");
+    LLM_TRY(io_fields());
     for (const auto& asset : plan_.text)
       if (!asset || asset->segment >= plan_.segments.size()) return bad("a text asset names a missing segment");
     if (plan_.targets.empty()) return bad("no targets");
@@ -62,7 +71,7 @@ class Verifier {
 
   Status sources() {
     for (const auto& file : plan_.files) {
-      if (!file || file->name.empty() || file->name.find('/') != std::string::npos || file->name[0] == '.')
+      if (!file || file->name.empty() || file->name.find_first_of(std::string_view("/\0", 2)) != std::string::npos || file->name[0] == '.')
         return bad("a weight file name that leaves the model folder");
       if (file->header_bytes > file->bytes) return bad("a weight file with a header larger than itself");
     }
@@ -80,24 +89,87 @@ class Verifier {
 
   Status limits() {
     const fb::LimitsT& l = *plan_.limits;
-    for (uint64_t n : {l.max_context, l.max_batch, l.max_step_tokens, l.max_logits, l.block_tokens, l.table_stride, l.ring_entries})
-      if (n == 0 || n > (uint64_t{1} << 31)) return bad("a limit of " + number(n));
+    for (uint64_t n : {l.max_context, l.max_batch, l.max_step_tokens, l.max_logits, l.block_tokens, l.table_stride, l.ring_entries,
+                       l.max_block_updates, l.max_bias_pairs, l.mask_words})
+      if (n == 0 || n > kMaxLimit) return bad("a limit of " + number(n));
     if (l.io_bytes > (uint64_t{1} << 34)) return bad("an io set of " + number(l.io_bytes) + " bytes");
     uint64_t positions;
     if (!mul(l.table_stride, l.block_tokens, positions) || positions < l.max_context) return bad("block tables shorter than the context");
     const fb::ModelT& m = *plan_.model;
     for (uint64_t n : {m.vocab, m.hidden, m.layers, m.heads, m.kv_heads, m.head_dim})
-      if (n == 0 || n > (uint64_t{1} << 31)) return bad("a model dimension of " + number(n));
+      if (n == 0 || n > kMaxLimit) return bad("a model dimension of " + number(n));
+    if (m.layers > kMaxLayers) return bad("a model of " + number(m.layers) + " layers");
+    if (l.mask_words * 32 < m.vocab) return bad("vocabulary masks shorter than the vocabulary");
+    return {};
+  }
+
+  // What the host fills: every field is there, once, and holds what the limits allow.
+  Status io_fields() {
+    const fb::LimitsT& l = *plan_.limits;
+    const std::map<std::string, uint64_t> least = {
+        {"counts", sizeof(llm_abi::StepCounts)},
+        {"query_start", (l.max_batch + 1) * sizeof(int32_t)},
+        {"kv_len", l.max_batch * sizeof(int32_t)},
+        {"seq_slot", l.max_batch * sizeof(int32_t)},
+        {"seq_flags", l.max_batch * sizeof(int32_t)},
+        {"logit_rows", l.max_logits * sizeof(int32_t)},
+        {"sample_params", l.max_logits * sizeof(llm_abi::SampleParams)},
+        {"tokens", l.max_step_tokens * sizeof(int32_t)},
+        {"positions", l.max_step_tokens * sizeof(int32_t)},
+        {"kv_index", l.max_step_tokens * sizeof(int32_t)},
+        {"token_seq", l.max_step_tokens * sizeof(int32_t)},
+        {"block_updates", l.max_block_updates * sizeof(llm_abi::BlockUpdate)},
+        {"bias_pairs", l.max_bias_pairs * sizeof(llm_abi::BiasPair)},
+        {"mask", saturating_mul(l.max_logits * l.mask_words, sizeof(int32_t))},
+    };
+    std::set<std::string> seen;
+    for (const auto& field : plan_.io_fields) {
+      if (!field || field->offset > l.io_bytes || field->bytes > l.io_bytes - field->offset || field->offset % 16)
+        return bad("an io field lies outside of the io set");
+      const auto it = least.find(field->name);
+      if (it != least.end() && field->bytes < it->second)
+        return bad("io field " + field->name + " has " + number(field->bytes) + " bytes, the limits need " + number(it->second));
+      if (!seen.insert(field->name).second) return bad("io field " + field->name + " is listed twice");
+    }
+    for (const auto& [name, bytes] : least)
+      if (!seen.count(name)) return bad("no io field " + name);
+    return {};
+  }
+
+  // What outlives a step and the host reads or fills, once each and large enough.
+  Status states(const fb::TargetT& t) {
+    const fb::LimitsT& l = *plan_.limits;
+    const uint64_t vocab = plan_.model->vocab, hidden = plan_.model->hidden, word = sizeof(int32_t);
+    const std::map<std::string, uint64_t> least = {
+        {"prev", l.max_logits * word},
+        {"block_table", saturating_mul(saturating_mul(plan_.kv_groups.size(), l.max_batch), l.table_stride * word)},
+        {"penalty_counts", saturating_mul(l.max_batch * vocab, word)},
+        {"logits", saturating_mul(l.max_logits * vocab, word)},
+        {"hidden", saturating_mul(l.max_logits * hidden, word)},
+        {"ring", saturating_mul(l.ring_entries * l.max_logits, sizeof(llm_abi::SampleOut))},
+    };
+    std::set<std::string> seen;
+    for (const auto& s : t.states) {
+      if (!s || s->bytes > kMaxBufferBytes) return bad("a state buffer of impossible size");
+      const auto it = least.find(s->name);
+      if (it != least.end() && s->bytes < it->second)
+        return bad("state buffer " + s->name + " has " + number(s->bytes) + " bytes, the limits need " + number(it->second));
+      if (s->name == "ring" && !s->host) return bad("state buffer ring is not in host memory");
+      if (!seen.insert(s->name).second) return bad("state buffer " + s->name + " is listed twice");
+    }
+    for (const auto& [name, bytes] : least)
+      if (!seen.count(name)) return bad("no state buffer " + name);
     return {};
   }
 
   Status kv_groups() {
     std::vector<bool> seen(plan_.model->layers);
     for (const auto& group : plan_.kv_groups) {
-      uint64_t element, bytes;
+      uint64_t element = 0, bytes = 0;
       if (!group || !dtype_bytes(group->dtype, element)) return bad("a KV group of unknown type");
+      if (group->block_tokens != plan_.limits->block_tokens) return bad("a KV group whose blocks differ from the limits");
       if (!mul(group->kv_heads, group->head_dim, bytes) || !mul(bytes, group->block_tokens, bytes) || !mul(bytes, 2 * element, bytes) ||
-          bytes != group->block_bytes || bytes == 0)
+          bytes != group->block_bytes || bytes == 0 || bytes > kMaxBlockBytes)
         return bad("a KV group whose block size does not match its shape");
       for (uint32_t layer : group->layers) {
         if (layer >= seen.size() || seen[layer]) return bad("KV layer " + number(layer) + " is out of range or listed twice");
@@ -110,7 +182,7 @@ class Verifier {
   }
 
   Status weight(const fb::WeightT& w, const fb::TargetT& target) {
-    uint64_t element, count, bytes;
+    uint64_t element = 0, count = 0, bytes = 0;
     if (!dtype_bytes(w.dtype, element) || w.layout > fb::WeightLayout::MAX) return bad("weight " + w.name + " of unknown type or layout");
     if (w.rows == 0 || w.cols == 0 || w.rows > kMaxDim || w.cols > kMaxDim) return bad("weight " + w.name + " of impossible shape");
     uint64_t rows = w.rows, cols = w.cols;
@@ -122,8 +194,11 @@ class Verifier {
     if (!mul(rows, cols, count) || !mul(count, element, bytes) || bytes != w.bytes)
       return bad("weight " + w.name + ": " + number(w.bytes) + " bytes, its shape needs " + number(bytes));
     if (w.segment >= 0) {
-      if (static_cast<uint64_t>(w.segment) >= plan_.segments.size() || plan_.segments[w.segment].stored_bytes() != w.bytes)
-        return bad("weight " + w.name + " names a segment of another size");
+      if (static_cast<uint64_t>(w.segment) >= plan_.segments.size() || plan_.segments[w.segment].stored_bytes() != w.bytes ||
+          plan_.segments[w.segment].compression() != fb::Compression::none)
+        return bad("weight " + w.name + " names a segment of another size, or a compressed one");
+    } else if (w.segment != -1 || w.parts.empty()) {
+      return bad("weight " + w.name + " comes from nowhere");
     }
     if (w.init_kernel < -1 || (w.init_kernel >= 0 && static_cast<uint64_t>(w.init_kernel) >= target.kernels.size()))
       return bad("weight " + w.name + " names a missing kernel");
@@ -160,9 +235,12 @@ class Verifier {
 
   Status target(const fb::TargetT& t) {
     if (t.kind > fb::TargetKind::MAX) return bad("unknown kind");
-    for (const auto& m : t.modules)
+    for (const auto& m : t.modules) {
+      if (!m) return bad("empty module entry");
       for (int32_t segment : {m->cubin, m->ptx, m->object})
         if (segment < -1 || (segment >= 0 && static_cast<uint64_t>(segment) >= plan_.segments.size())) return bad("a module without its segment");
+      if (t.kind == fb::TargetKind::x86 ? m->object < 0 : m->cubin < 0 && m->ptx < 0) return bad("a module without code");
+    }
     for (const auto& k : t.kernels) {
       if (!k || k->module_index >= t.modules.size() || k->name.empty()) return bad("a kernel of a missing module");
       if (k->threads > 1024 || k->shared_bytes > (1u << 20)) return bad("kernel " + k->name + " with impossible launch bounds");
@@ -170,15 +248,17 @@ class Verifier {
     for (const auto& c : t.constants)
       if (!c || c->segment >= plan_.segments.size() || plan_.segments[c->segment].raw_bytes() != c->bytes)
         return bad("a constant that does not match its segment");
-    for (const auto& s : t.states)
-      if (!s || s->bytes > (uint64_t{1} << 44)) return bad("a state buffer of impossible size");
-    if (t.arena_bytes > (uint64_t{1} << 44)) return bad("an arena of impossible size");
+    LLM_TRY(states(t));
+    if (t.arena_bytes > kMaxBufferBytes) return bad("an arena of impossible size");
     for (const auto& w : t.weights) {
       if (!w) return bad("empty weight entry");
       LLM_TRY(weight(*w, t));
     }
     if (t.programs.empty()) return bad("no programs");
-    for (const auto& p : t.programs) LLM_TRY(program(*p, t));
+    for (const auto& p : t.programs) {
+      if (!p) return bad("empty program entry");
+      LLM_TRY(program(*p, t));
+    }
     return {};
   }
 

@@ -4,8 +4,6 @@
 #include <cstring>
 #include <filesystem>
 
-#include "runtime/weight_files.h"
-
 namespace llmrt {
 namespace {
 
@@ -90,9 +88,8 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
   Device& d = *chosen_.device;
   bool external = false;
   for (const auto& w : target().weights) external |= w->segment < 0;
-  WeightFiles files;
   if (external) {
-    LLM_ASSIGN(files, WeightFiles::open(*plan_, model_dir));
+    LLM_ASSIGN(files_, WeightFiles::open(*plan_, model_dir));
   }
   for (const auto& w : target().weights) {
     if (w->segment >= 0) {
@@ -108,7 +105,7 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
     }
     if (used_in_place(*w, plan(), d.info())) {
       const fb::WeightPart& p = w->parts[0];
-      weights_.push_back(reinterpret_cast<DeviceAddress>(files.rows(*plan().tensors[p.tensor()], p.row_begin(), p.row_end()).data()));
+      weights_.push_back(reinterpret_cast<DeviceAddress>(files_.rows(*plan().tensors[p.tensor()], p.row_begin(), p.row_end()).data()));
       continue;
     }
     LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
@@ -117,7 +114,7 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
       const fb::SourceTensorT& tensor = *plan().tensors[p.tensor()];
       const uint64_t element = dtype_bytes(tensor.dtype), row_bytes = w->cols * element;
       if (p.col_begin() != 0 || p.col_end() != tensor.cols) return llm::Error{"weight " + w->name + ": column ranges are not supported yet"};
-      const auto source = files.rows(tensor, p.row_begin(), p.row_end());
+      const auto source = files_.rows(tensor, p.row_begin(), p.row_end());
       if (w->init_kernel < 0) {
         LLM_TRY(d.copy_in(address + p.dst_row() * row_bytes, source));
       } else if (d.info().host_addressable) {

@@ -12,6 +12,7 @@
 #include "runtime/device.h"
 #include "runtime/memory_table.h"
 #include "runtime/target_choice.h"
+#include "runtime/weight_files.h"
 
 namespace llmrt {
 
@@ -100,6 +101,7 @@ class Engine {
   DeviceAddress state(const char* name) const;
 
   std::shared_ptr<llm::PlanFile> plan_;
+  WeightFiles files_;  // stays mapped: a host-addressable device uses weights in place
   ChosenTarget chosen_;
   MemoryTable memory_;
   DeviceAddress arena_ = 0;

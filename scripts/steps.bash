@@ -1,7 +1,7 @@
 # Sourced by scripts/demo and scripts/test.
 
 jobs=${LLMC_JOBS:-$(nproc)}
-export PATH="$PATH:$HOME/.cargo/bin"
+export PATH="$PATH:${HOME:-/root}/.cargo/bin"
 
 # step TITLE COMMAND...: runs the command under a heading and says how long it took; what it prints passes through.
 step() {

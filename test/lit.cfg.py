@@ -12,13 +12,13 @@ config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.llmc_build_dir, "test")
 config.excludes = ["CMakeLists.txt"]
 
+config.substitutions.append((r"(?<![-\w./])not(?= llmc)", config.llvm_not))
 # The longest name first: a substitution also matches at the start of a longer word.
 for name in ("llmc-opt", "llmc"):
     path = os.path.join(config.llmc_tools_dir, name)
     config.substitutions.append((r"(?<![-\w./%])" + name + r"(?![-\w./:])", path))
 config.substitutions += [
     (r"(?<![-\w./])FileCheck(?![-\w.])", config.filecheck),
-    (r"(?<![-\w./])not(?= )", config.llvm_not),
     ("%python", config.python),
     ("%example", os.path.join(config.llmc_source_dir, "examples", "tiny-fable")),
 ]

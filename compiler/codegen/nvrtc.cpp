@@ -31,7 +31,8 @@ std::string folder_of(const std::string& file) {
   return slash == std::string::npos ? "." : file.substr(0, slash);
 }
 
-// Each compile for an architecture below sm_75 says that such are deprecated, which no option turns off; the rest of the log stays.
+// Each compile for an architecture below sm_75 says that such are deprecated, which no option turns off; the rest of
+// the log stays.
 void drop_deprecation_notice(std::string* log) {
   while (!log->empty() && (log->back() == '\0' || log->back() == '\n')) log->pop_back();
   const size_t at = log->find("nvrtc: warning: Architectures prior to");
@@ -77,8 +78,7 @@ struct Nvrtc::Api {
            resolve("nvrtcCreateProgram", CreateProgram) + resolve("nvrtcDestroyProgram", DestroyProgram) +
            resolve("nvrtcCompileProgram", CompileProgram) + resolve("nvrtcGetProgramLogSize", GetProgramLogSize) +
            resolve("nvrtcGetProgramLog", GetProgramLog) + resolve("nvrtcGetCUBINSize", GetCUBINSize) +
-           resolve("nvrtcGetCUBIN", GetCUBIN) + resolve("nvrtcGetPTXSize", GetPTXSize) +
-           resolve("nvrtcGetPTX", GetPTX);
+           resolve("nvrtcGetCUBIN", GetCUBIN) + resolve("nvrtcGetPTXSize", GetPTXSize) + resolve("nvrtcGetPTX", GetPTX);
   }
 
   template <typename Function>
@@ -158,8 +158,8 @@ llm::Result<CudaCode> Nvrtc::compile(const CudaCompileRequest& request, const st
     ~Destroy() { api.DestroyProgram(program); }
   } destroy{*api_, &program};
 
-  std::vector<std::string> options = {"-arch=" + request.arch, "-std=c++17", "-default-device", "--fmad=true",
-                                      "--no-source-include", "-w"};
+  std::vector<std::string> options = {"-arch=" + request.arch, "-std=c++17",          "-default-device",
+                                      "--fmad=true",           "--no-source-include", "-w"};
   options.insert(options.end(), request.options.begin(), request.options.end());
   std::vector<const char*> option_texts;
   for (const std::string& option : options) option_texts.push_back(option.c_str());

@@ -84,6 +84,7 @@ llm::Result<std::string> compile_x86(const X86CompileRequest& request) {
   clang::CompilerInstance instance;
   instance.setInvocation(invocation);
   instance.createDiagnostics(printer.get(), false);
+  instance.setVerboseOutputStream(log_stream);  // "1 error generated." belongs to the log, not to standard error
   instance.createFileManager(files);
   llvm::SmallVector<char, 0> object;
   instance.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(object));
@@ -118,8 +119,9 @@ llm::Result<std::string> link_x86(const std::vector<std::string>& objects) {
   for (const std::string& name : names) args.push_back(name.c_str());
   std::string log;
   llvm::raw_string_ostream stream(log);
-  if (!lld::elf::link(args, stream, stream, false, false)) return llm::Error{"linking the x86 kernels failed: " + log};
-  lld::CommonLinkerContext::destroy();
+  const bool linked = lld::elf::link(args, stream, stream, false, false);
+  lld::CommonLinkerContext::destroy();  // after a failure too: the next link starts from nothing
+  if (!linked) return llm::Error{"linking the x86 kernels failed: " + log};
   std::ifstream in(output, std::ios::binary);
   std::stringstream bytes;
   bytes << in.rdbuf();

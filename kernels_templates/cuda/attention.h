@@ -7,13 +7,13 @@
 template <typename KV>
 struct KvRows {
   const char* base;
-  const i32* table;    // block table of the sequence
+  const i32* table;  // block table of the sequence
   i64 block_bytes;
-  i64 head_offset;     // values from the start of a block to the head's K
-  i64 value_offset;    // values from K to V
+  i64 head_offset;   // values from the start of a block to the head's K
+  i64 value_offset;  // values from K to V
   u32 block_tokens;
   u32 head_dim;
-  int shift;           // log2(block_tokens), or -1 when it is no power of two
+  int shift;  // log2(block_tokens), or -1 when it is no power of two
 
   KERNEL_FN KvRows(const KvView& kv, i64 slot, i64 head)
       : base(static_cast<const char*>(kv.base)),
@@ -32,8 +32,8 @@ struct KvRows {
   }
 };
 
-// Reference: one block a (token, head); 128 entries at a time, one a thread. Any head_dim up to 512 that is a multiple of 8.
-// Tile: x = query head, y = token. 128 threads; 4 * (512 + 128 + 4) bytes of shared memory.
+// Reference: one block a (token, head); 128 entries at a time, one a thread. Any head_dim up to 512 that is a multiple
+// of 8. Tile: x = query head, y = token. 128 threads; 4 * (512 + 128 + 4) bytes of shared memory.
 template <typename A, typename KV>
 KERNEL_FN void attention_naive(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = 128, kMaxHeadDim = 512;

@@ -10,8 +10,8 @@ constexpr int power_of_two_at_least(int n) {
   return p;
 }
 
-// Merges the partial results [4 warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp order, and writes the
-// output of heads head0 .. head0 + heads - 1, or this split's partial result.
+// Merges the partial results [4 warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp
+// order, and writes the output of heads head0 .. head0 + heads - 1, or this split's partial result.
 template <typename A, int HeadDim, int HeadChunk>
 KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* partial, i64 head0, int heads) {
   constexpr int kWarps = 4, kStride = HeadDim + 2;
@@ -44,11 +44,11 @@ KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* pa
   }
 }
 
-// A block serves up to HeadChunk query heads of one kv head of one token, so that an entry is read once for all of them, over one split
-// of its entries. Within a warp, HeadDim / 8 lanes hold one entry (8 values each); each such group of lanes keeps its own running
-// maximum and sum over four entries at a time; groups, then warps, are merged at the end in a fixed order.
-// Tile: x = chunk of heads (the grid has one block a head; those beyond the last chunk return), y = token, z = split.
-// 128 threads; 16 * HeadChunk * (HeadDim + 2) bytes of shared memory.
+// A block serves up to HeadChunk query heads of one kv head of one token, so that an entry is read once for all of
+// them, over one split of its entries. Within a warp, HeadDim / 8 lanes hold one entry (8 values each); each such group
+// of lanes keeps its own running maximum and sum over four entries at a time; groups, then warps, are merged at the end
+// in a fixed order. Tile: x = chunk of heads (the grid has one block a head; those beyond the last chunk return), y =
+// token, z = split. 128 threads; 16 * HeadChunk * (HeadDim + 2) bytes of shared memory.
 template <typename A, typename KV, int HeadDim, int HeadChunk>
 KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 4, kEntries = 4;

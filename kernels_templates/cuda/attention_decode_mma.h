@@ -1,15 +1,15 @@
-// Paged attention for few query tokens on tensor cores, for grouped queries: sm_80 and later, operands and cache of one 16-bit type. See
-// AttentionArgs.
+// Paged attention for few query tokens on tensor cores, for grouped queries: sm_80 and later, operands and cache of one
+// 16-bit type. See AttentionArgs.
 #pragma once
 
 #include "cuda/attention_decode.h"
 #include "cuda/tensor_core.h"
 
-// The query heads of one kv head (16 at most in a block) are the rows of the products, so that an entry is read once for all of them.
-// Each of four warps takes every fourth run of 16 entries of the split and brings it in through its own two cp.async stages, without a
-// block barrier; the warps are merged at the end in a fixed order.
-// Tile: x = chunk of heads (the grid has one block a head; those beyond the last chunk return), y = token, z = split.
-// 128 threads; 256 * (2 * HeadDim + 16) bytes of shared memory.
+// The query heads of one kv head (16 at most in a block) are the rows of the products, so that an entry is read once
+// for all of them. Each of four warps takes every fourth run of 16 entries of the split and brings it in through its
+// own two cp.async stages, without a block barrier; the warps are merged at the end in a fixed order. Tile: x = chunk
+// of heads (the grid has one block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256
+// * (2 * HeadDim + 16) bytes of shared memory.
 template <typename A, typename KV, int HeadDim>
 KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kHeads = 16, kWarps = 4, kEntries = 16, kStages = 2;
@@ -37,7 +37,8 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
       const int h = g + j % 2 * 8;
       float2 v = make_float2(0.0f, 0.0f);
       if (h < heads) {
-        v = *reinterpret_cast<const float2*>(args.q + (token * args.heads + head0 + h) * HeadDim + s * 16 + j / 2 * 8 + t * 2);
+        v = *reinterpret_cast<const float2*>(args.q + (token * args.heads + head0 + h) * HeadDim + s * 16 + j / 2 * 8 +
+                                             t * 2);
       }
       q[s][j] = pack2<KV>(v.x, v.y);
     }

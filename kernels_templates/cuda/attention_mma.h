@@ -1,20 +1,21 @@
-// Paged attention for many query tokens on tensor cores, in the form of FlashAttention-2 (Dao, 2023): sm_80 and later, operands and
-// cache of one 16-bit type. q and the weights p are rounded to that type; sums and softmax are fp32. See AttentionArgs.
+// Paged attention for many query tokens on tensor cores, in the form of FlashAttention-2 (Dao, 2023): sm_80 and later,
+// operands and cache of one 16-bit type. q and the weights p are rounded to that type; sums and softmax are fp32. See
+// AttentionArgs.
 #pragma once
 
 #include "cuda/attention_prefill.h"
 #include "cuda/tensor_core.h"
 
-// Four warps of 16 query tokens of one head; 64 cache entries at a time. Keys of the next tile load while this one's values are used,
-// and values while the scores are computed. A tile of rows may span sequences: each in turn, the rows of the others masked.
-// Tile: x = head, y = 64 tokens. 128 threads; 128 * (2 * HeadDim + 16) bytes of shared memory.
+// Four warps of 16 query tokens of one head; 64 cache entries at a time. Keys of the next tile load while this one's
+// values are used, and values while the scores are computed. A tile of rows may span sequences: each in turn, the rows
+// of the others masked. Tile: x = head, y = 64 tokens. 128 threads; 128 * (2 * HeadDim + 16) bytes of shared memory.
 template <typename A, typename KV, int HeadDim>
 KERNEL_FN void attention_mma(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = 128, kQueries = 64, kEntries = 64;
   constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
   constexpr int kSteps = HeadDim / 16;         // products along the head dimension
   constexpr int kScoreTiles = kEntries / 8, kOutTiles = HeadDim / 8;
-  constexpr int kChunks = HeadDim / 8;         // 16-byte chunks of an entry
+  constexpr int kChunks = HeadDim / 8;  // 16-byte chunks of an entry
   static_assert(HeadDim % 16 == 0, "whole fragments");
   const int tokens = args.counts->rows[kRowsTokens];
   const int row0 = static_cast<int>(tile.y) * kQueries;

@@ -23,10 +23,10 @@ KERNEL_FN EntryRange entry_range(const AttentionArgs& args, int row0, int row_en
   return {begin, highest + 1};
 }
 
-// A block of 8 x 16 threads serves Queries tokens of one head, Entries cache entries at a time; thread (y, x) owns Queries / 8 rows of
-// scores and of the output. A tile of rows may span sequences: each in turn, the rows of the others masked.
-// Tile: x = head, y = Queries tokens. 128 threads; 4 * ((Queries + Entries) * (HeadDim + 4) + Queries * (Entries + 4)) bytes of
-// shared memory.
+// A block of 8 x 16 threads serves Queries tokens of one head, Entries cache entries at a time; thread (y, x) owns
+// Queries / 8 rows of scores and of the output. A tile of rows may span sequences: each in turn, the rows of the others
+// masked. Tile: x = head, y = Queries tokens. 128 threads; 4 * ((Queries + Entries) * (HeadDim + 4) + Queries *
+// (Entries + 4)) bytes of shared memory.
 template <typename A, typename KV, int HeadDim, int Queries, int Entries>
 KERNEL_FN void attention_prefill(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = 128;

@@ -12,7 +12,8 @@ KERNEL_FN void embed_naive(const EmbedArgs& args, Tile tile, char*) {
   const bool known = id >= 0 && id < args.vocab;
   const W* table = static_cast<const W*>(args.table);
   float* out = static_cast<float*>(args.out) + row * args.width;
-  for (i64 i = threadIdx.x; i < args.width; i += blockDim.x) out[i] = known ? to_float(table[id * args.width + i]) : 0.0f;
+  for (i64 i = threadIdx.x; i < args.width; i += blockDim.x)
+    out[i] = known ? to_float(table[id * args.width + i]) : 0.0f;
 }
 
 // 16-byte accesses. Tile: y = token. 256 threads.

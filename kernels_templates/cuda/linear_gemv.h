@@ -3,10 +3,10 @@
 
 #include "cuda/types.h"
 
-// A group of `KWarps` warps computes `Columns` outputs of each of `Rows` rows; its warps share K, and their partial sums are added in
-// warp order. Weights come in 16-byte loads, `Columns` x `kUnroll` of them in flight per lane; the rows of x, which all warps
-// read, stay in L1. More K warps give more bytes in flight when the matrix is short.
-// Tile: x = 8 / KWarps * Columns columns, y = Rows rows. 256 threads; 4 * 8 * Rows * Columns bytes of shared memory.
+// A group of `KWarps` warps computes `Columns` outputs of each of `Rows` rows; its warps share K, and their partial
+// sums are added in warp order. Weights come in 16-byte loads, `Columns` x `kUnroll` of them in flight per lane; the
+// rows of x, which all warps read, stay in L1. More K warps give more bytes in flight when the matrix is short. Tile: x
+// = 8 / KWarps * Columns columns, y = Rows rows. 256 threads; 4 * 8 * Rows * Columns bytes of shared memory.
 template <typename W, typename A, int Rows, int Columns, int KWarps>
 KERNEL_FN void linear_gemv(const LinearArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 8;

@@ -1,14 +1,14 @@
-// Linear layer for few tokens on tensor cores, weights straight from memory to matrix fragments: sm_80 and later, 16-bit types.
-// See LinearArgs.
+// Linear layer for few tokens on tensor cores, weights straight from memory to matrix fragments: sm_80 and later,
+// 16-bit types. See LinearArgs.
 #pragma once
 
 #include "cuda/tensor_core.h"
 
-// The weight is the 16-row operand of mma m16n8k16, the tokens are its 8 columns. A lane loads 16 bytes (8 values of k) of two weight
-// rows and of one token: since weight and token use the same order, any assignment of k to fragment positions gives the same sum,
-// so the loaded words are the fragments of two products and nothing passes through shared memory or is converted.
-// The eight warps share K; their sums are added in warp order.
-// Tile: x = 16 columns, y = 8 * TokenTiles rows. 256 threads; 4096 * TokenTiles bytes of shared memory. K is a multiple of 8.
+// The weight is the 16-row operand of mma m16n8k16, the tokens are its 8 columns. A lane loads 16 bytes (8 values of k)
+// of two weight rows and of one token: since weight and token use the same order, any assignment of k to fragment
+// positions gives the same sum, so the loaded words are the fragments of two products and nothing passes through shared
+// memory or is converted. The eight warps share K; their sums are added in warp order. Tile: x = 16 columns, y = 8 *
+// TokenTiles rows. 256 threads; 4096 * TokenTiles bytes of shared memory. K is a multiple of 8.
 template <typename W, typename A, int TokenTiles>
 KERNEL_FN void linear_gemv_mma(const LinearArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 8, kDepth = 32, kColumns = 16;

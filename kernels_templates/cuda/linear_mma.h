@@ -1,12 +1,12 @@
-// Linear layer for many tokens on tensor cores: mma m16n8k16, ldmatrix, a ring of cp.async stages. sm_80 and later, 16-bit types. See
-// LinearArgs.
+// Linear layer for many tokens on tensor cores: mma m16n8k16, ldmatrix, a ring of cp.async stages. sm_80 and later,
+// 16-bit types. See LinearArgs.
 #pragma once
 
 #include "cuda/tensor_core.h"
 
-// A block of WarpsM x WarpsN warps computes BM x BN outputs over K in steps of 32. Rows in shared memory are 80 bytes apart: the
-// eight rows that an ldmatrix phase reads then lie in different banks.
-// Tile: x = BN columns, y = BM rows. 32 * WarpsM * WarpsN threads; 80 * (BM + BN) * Stages bytes of shared memory. K is a multiple of 8.
+// A block of WarpsM x WarpsN warps computes BM x BN outputs over K in steps of 32. Rows in shared memory are 80 bytes
+// apart: the eight rows that an ldmatrix phase reads then lie in different banks. Tile: x = BN columns, y = BM rows. 32
+// * WarpsM * WarpsN threads; 80 * (BM + BN) * Stages bytes of shared memory. K is a multiple of 8.
 template <typename W, typename A, int BM, int BN, int WarpsM, int WarpsN, int Stages>
 KERNEL_FN void linear_mma(const LinearArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = WarpsM * WarpsN * kWarp;
@@ -46,8 +46,8 @@ KERNEL_FN void linear_mma(const LinearArgs& args, Tile tile, char* shared) {
   };
 
   const int warp_row = warp / WarpsN * (BM / WarpsM), warp_column = warp % WarpsN * (BN / WarpsN);
-  // Addresses within a stage that this lane gives to ldmatrix. A: matrices (rows 0-7, k 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
-  // B: two column tiles: (columns 0-7, k 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
+  // Addresses within a stage that this lane gives to ldmatrix. A: matrices (rows 0-7, k 0-7), (8-15, 0-7), (0-7, 8-15),
+  // (8-15, 8-15). B: two column tiles: (columns 0-7, k 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
   const u32 a_offset = (warp_row + lane % 16) * kRowBytes + lane / 16 * 16;
   const u32 b_offset = (BM + warp_column + lane / 16 * 8 + lane % 8) * kRowBytes + lane / 8 % 2 * 16;
   float sum[kTilesM][kTilesN][4] = {};
@@ -89,7 +89,8 @@ KERNEL_FN void linear_mma(const LinearArgs& args, Tile tile, char* shared) {
     if (column >= args.n) continue;
     const bool second = column + 1 < args.n;
     const W* bias = static_cast<const W*>(args.bias);
-    const float bias0 = bias ? to_float(bias[column]) : 0.0f, bias1 = bias && second ? to_float(bias[column + 1]) : 0.0f;
+    const float bias0 = bias ? to_float(bias[column]) : 0.0f,
+                bias1 = bias && second ? to_float(bias[column + 1]) : 0.0f;
 #pragma unroll
     for (int m = 0; m < kTilesM; ++m) {
 #pragma unroll

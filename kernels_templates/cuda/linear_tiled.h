@@ -17,9 +17,9 @@ KERNEL_FN void load_row_chunk(const T* base, i64 row, i64 rows, i64 k0, i64 k, f
   }
 }
 
-// A block of 16 x 16 threads computes 16 * Rows x 16 * Columns outputs, Rows x Columns each, over K in steps of 16 through two
-// shared-memory buffers; the next step's values are loaded to registers while this one is computed.
-// Tile: x = 16 * Columns columns, y = 16 * Rows rows. 256 threads; 128 * (16 * Rows + 16 * Columns + 8) bytes of shared memory.
+// A block of 16 x 16 threads computes 16 * Rows x 16 * Columns outputs, Rows x Columns each, over K in steps of 16
+// through two shared-memory buffers; the next step's values are loaded to registers while this one is computed. Tile: x
+// = 16 * Columns columns, y = 16 * Rows rows. 256 threads; 128 * (16 * Rows + 16 * Columns + 8) bytes of shared memory.
 template <typename W, typename A, int Rows, int Columns>
 KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = 256, kDepth = 16, kChunks = kDepth / 8;
@@ -88,7 +88,8 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
     const float* tile_w = tile_x + kDepth * kStrideX;
 #pragma unroll
     for (int kk = 0; kk < kDepth; ++kk) {
-      // Thread (ty, tx) owns rows ty * 4 + {0..3} (+ 64 ...) when there are four or more, so that a warp reads whole vectors.
+      // Thread (ty, tx) owns rows ty * 4 + {0..3} (+ 64 ...) when there are four or more, so that a warp reads whole
+      // vectors.
       float a[Rows], b[Columns];
 #pragma unroll
       for (int r = 0; r < Rows; ++r) {

@@ -13,9 +13,10 @@ struct SameType<A, A> {
   static constexpr bool value = true;
 };
 
-// The type that the tensor cores multiply: that of weight and operand where they agree, else fp16 with a power-of-two scale per
-// row of w (LinearArgs.w_scale) and, unless x is fp16 already, per row of x (found here), for bf16 weights on sm_70 and sm_75. The
-// scales are exact, and put each row's largest value just below fp16's top, so that what is lost lies 2^-32 below it.
+// The type that the tensor cores multiply: that of weight and operand where they agree, else fp16 with a power-of-two
+// scale per row of w (LinearArgs.w_scale) and, unless x is fp16 already, per row of x (found here), for bf16 weights on
+// sm_70 and sm_75. The scales are exact, and put each row's largest value just below fp16's top, so that what is lost
+// lies 2^-32 below it.
 template <typename W, typename A>
 struct WmmaTypes {
   using Operand = f16;
@@ -32,7 +33,8 @@ struct WmmaTypes<bf16, bf16> {
   static constexpr bool kScaled = false;
 };
 
-// Eight values of row `row` from column k0 on in the operand type, times `factor` where it is not T; zeros beyond the matrix.
+// Eight values of row `row` from column k0 on in the operand type, times `factor` where it is not T; zeros beyond the
+// matrix.
 template <typename Operand, typename T>
 KERNEL_FN uint4 load_operand_chunk(const T* base, i64 row, i64 rows, i64 k0, i64 k, float factor) {
   if (row >= rows || k0 >= k) return make_uint4(0, 0, 0, 0);
@@ -64,10 +66,10 @@ KERNEL_FN void find_row_scales(const A* x, i64 row0, i64 rows, i64 k, float* sca
   }
 }
 
-// A block of WarpsM x WarpsN warps computes BM x BN outputs over K in steps of 32 through two shared-memory buffers; the next
-// step's values are loaded to registers while this one is computed (linear_mma.h uses cp.async, from sm_80 on).
-// Tile: x = BN columns, y = BM rows. 32 * WarpsM * WarpsN threads; 160 * (BM + BN) + 4 * BM bytes of shared memory, and at least
-// 1024 a warp.
+// A block of WarpsM x WarpsN warps computes BM x BN outputs over K in steps of 32 through two shared-memory buffers;
+// the next step's values are loaded to registers while this one is computed (linear_mma.h uses cp.async, from sm_80
+// on). Tile: x = BN columns, y = BM rows. 32 * WarpsM * WarpsN threads; 160 * (BM + BN) + 4 * BM bytes of shared
+// memory, and at least 1024 a warp.
 template <typename W, typename A, int BM, int BN, int WarpsM, int WarpsN>
 KERNEL_FN void linear_wmma(const LinearArgs& args, Tile tile, char* shared) {
   using Operand = typename WmmaTypes<W, A>::Operand;

@@ -25,8 +25,8 @@ KERNEL_FN void prepare(const PrepareArgs& args, Tile tile, char*) {
     const int token = args.tokens[t];
     const int id = token >= 0 ? token : args.prev[-1 - token];
     args.ids[t] = id;
-    // A sampled id was counted by `sample`; an id from the host is marked. An output id that the host sends back gets both,
-    // which changes nothing: the repetition penalty asks for either.
+    // A sampled id was counted by `sample`; an id from the host is marked. An output id that the host sends back gets
+    // both, which changes nothing: the repetition penalty asks for either.
     if (counts && token >= 0 && token < args.vocab) atomicOr(&counts[token], kInPrompt);
   }
 }

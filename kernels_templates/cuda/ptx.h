@@ -1,5 +1,6 @@
-// The instructions that C++ has no name for, as inline PTX; the tensor-core ones are in tensor_core.h. All assembly is in these
-// two files: test/gpu/emulator replaces them, and the block and kernel keywords of types.h, to run the kernels on a CPU.
+// The instructions that C++ has no name for, as inline PTX; the tensor-core ones are in tensor_core.h. All assembly is
+// in these two files: test/gpu/emulator replaces them, and the block and kernel keywords of types.h, to run the kernels
+// on a CPU.
 #pragma once
 
 #include "abi.h"
@@ -14,11 +15,15 @@
 #define LLM_GRID_CONSTANT const
 #endif
 
+// The least number of blocks an SM must hold at once, 0 for ptxas to choose. A block of 1024 threads would otherwise be
+// squeezed into 32 registers, so that two fit on sm_90.
+#define LLM_MIN_BLOCKS(threads) ((threads) >= 1024 ? 1 : 0)
+
 // LLM_KERNEL(entry, threads, Args, body<types...>)
-#define LLM_KERNEL(entry, threads, Args, ...)                                                \
-  extern "C" __global__ void __launch_bounds__(threads) entry(LLM_GRID_CONSTANT Args args) { \
-    extern __shared__ __align__(128) char llm_shared[];                                      \
-    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                 \
+#define LLM_KERNEL(entry, threads, Args, ...)                                                                         \
+  extern "C" __global__ void __launch_bounds__(threads, LLM_MIN_BLOCKS(threads)) entry(LLM_GRID_CONSTANT Args args) { \
+    extern __shared__ __align__(128) char llm_shared[];                                                               \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                                          \
   }
 
 #define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it

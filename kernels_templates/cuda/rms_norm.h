@@ -36,8 +36,8 @@ KERNEL_FN void add_rms_norm_naive(const AddRmsNormArgs& args, Tile tile, char*) 
   if (row >= args.counts->rows[args.row_count] || threadIdx.x != 0) return;
   const i64 begin = row * args.width;
   for (i64 i = begin; i < begin + args.width; ++i) args.sum[i] = args.residual[i] + args.delta[i];
-  normalize_in_order(args.sum + begin, static_cast<const W*>(args.weight), static_cast<A*>(args.out) + begin, args.width,
-                     args.eps);
+  normalize_in_order(args.sum + begin, static_cast<const W*>(args.weight), static_cast<A*>(args.out) + begin,
+                     args.width, args.eps);
 }
 
 // Calls f(values, i) for every run of eight values of x that this one of `Threads` threads owns.

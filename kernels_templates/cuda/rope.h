@@ -1,12 +1,13 @@
-// Rotary embedding: the table of the step's positions, the rotation fused with the paged KV write, and the two apart. See RopeTableArgs,
-// RopeKvWriteArgs, RopeArgs, KvWriteArgs.
+// Rotary embedding: the table of the step's positions, the rotation fused with the paged KV write, and the two apart.
+// See RopeTableArgs, RopeKvWriteArgs, RopeArgs, KvWriteArgs.
 #pragma once
 
 #include "cuda/types.h"
 
 constexpr int kHeadsPerBlock = 4;  // one warp each
 
-// The angle is rounded to fp32 as transformers does; sincosf is accurate for every fp32 angle. Tile: y = token. 128 threads.
+// The angle is rounded to fp32 as transformers does; sincosf is accurate for every fp32 angle. Tile: y = token. 128
+// threads.
 KERNEL_FN void rope_table(const RopeTableArgs& args, Tile tile, char*) {
   const i64 row = tile.y;
   if (row >= args.counts->rows[kRowsTokens]) return;
@@ -36,8 +37,8 @@ KERNEL_FN void rotate_head(Out* out, i64 head_dim, i64 half, const float* table,
 
 // The same with the per-head norm before it, when `norm` is not null.
 template <typename W, typename Out>
-KERNEL_FN void normalize_and_rotate(const float* x, Out* out, i64 head_dim, i64 half, const float* table, const void* norm,
-                                    double eps) {
+KERNEL_FN void normalize_and_rotate(const float* x, Out* out, i64 head_dim, i64 half, const float* table,
+                                    const void* norm, double eps) {
   if (!norm) return rotate_head(out, head_dim, half, table, [&](i64 i) { return x[i]; });
   float squares = 0.0f;
   for (i64 i = threadIdx.x % kWarp; i < head_dim; i += kWarp) squares = fmaf(x[i], x[i], squares);

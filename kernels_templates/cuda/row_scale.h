@@ -3,8 +3,8 @@
 
 #include "cuda/types.h"
 
-// Where a row's largest value is put. bf16: in [2^15, 2^16), which 8 bits of significand keep below fp16's largest number, 65504. A wider
-// type could round up to infinity there, and is put one binade lower.
+// Where a row's largest value is put. bf16: in [2^15, 2^16), which 8 bits of significand keep below fp16's largest
+// number, 65504. A wider type could round up to infinity there, and is put one binade lower.
 template <typename T>
 constexpr int kTopExponent = 14;
 template <>

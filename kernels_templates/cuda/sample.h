@@ -1,6 +1,6 @@
 // Sampling on the device, one block a logit row: see SampleArgs for the order of the steps.
 //
-// Everything that decides is exact or deterministic: thresholds are found by radix selection over order-preserving keys, and
+// Everything that decides is deterministic: thresholds are found by radix selection over order-preserving keys, and
 // probability mass is a fixed-point integer (exp(l - max) * 2^40), whose sum does not depend on the order of addition.
 // A 2^18-word vocabulary of equal probabilities needs 2^58.
 #pragma once
@@ -11,20 +11,27 @@ constexpr int kSampleThreads = 1024;
 constexpr int kRadixBins = 256;
 constexpr int kSampleWarps = kSampleThreads / kWarp;
 
-// Keys order floats as unsigned integers: larger float, larger key. A NaN counts as -inf.
-KERNEL_FN u32 key_of(float v) {
+// Float keys order floats as unsigned integers: larger float, larger key. A NaN counts as -inf.
+KERNEL_FN u32 float_key(float v) {
   if (v != v) v = -kInfinity;
   const u32 bits = __float_as_uint(v);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
-constexpr u32 kKeyOfMinusInfinity = 0x007fffffu;
+
+// Rank keys order logits by their distance below the maximum, in steps of 2^-25 up to 128 (beyond lies no mass); 0 is
+// below every id that may be drawn. Unlike float keys they spread evenly over the bins of a histogram, so that atomics
+// rarely meet.
+KERNEL_FN u32 rank_of_distance(float distance) {
+  return distance < 127.9f ? ~static_cast<u32>(distance * 33554432.0f) : 0u;  // 2^25; a NaN gives 0
+}
+KERNEL_FN u32 rank_of(float logit, float maximum) { return rank_of_distance(maximum - logit); }
 
 KERNEL_FN u64 mass_of(float logit, float maximum) {
   return static_cast<u64>(expf(logit - maximum) * 1099511627776.0f);  // 2^40; a NaN (both -inf) converts to 0
 }
 
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), key = seed (low word first), counter =
-// (position, 0, 0, 0); the draw is the first two output words, the first being the low half.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), key = seed (low word first),
+// counter = (position, 0, 0, 0); the draw is the first two output words, the first being the low half.
 KERNEL_FN u64 philox_draw(u64 seed, u32 position) {
   u32 key0 = static_cast<u32>(seed), key1 = static_cast<u32>(seed >> 32);
   u32 c0 = position, c1 = 0, c2 = 0, c3 = 0;
@@ -43,7 +50,7 @@ KERNEL_FN u64 philox_draw(u64 seed, u32 position) {
 
 // Shared memory of a block.
 struct SampleShared {
-  u64 bins[kRadixBins];
+  u32 bins_low[kRadixBins], bins_high[kRadixBins];  // 64-bit sums: 32-bit atomics are native in shared memory
   u64 warp_mass[kSampleWarps];
   u64 reduce[kSampleWarps];
   u32 chosen_bin;
@@ -57,22 +64,34 @@ KERNEL_FN u64 candidate(u32 key, u32 id) { return static_cast<u64>(key) << 32 | 
 // What a candidate adds to the sum that select_threshold compares with its target.
 enum class Weigh { kOne, kMass };
 
-// Radix selection from the top, four passes of eight bits: the smallest key t such that the weight of all keys >= t reaches `target`.
-// Keys below `lowest` weigh nothing. Not inlined, like best_below: two and three copies would double the time to compile.
+KERNEL_FN u64 bin_sum(const SampleShared& shared, int bin) {
+  return static_cast<u64>(shared.bins_high[bin]) << 32 | shared.bins_low[bin];
+}
+
+KERNEL_FN void add_to_bin(SampleShared& shared, u32 bin, u64 weight) {
+  const u32 low = static_cast<u32>(weight);
+  const u32 old = atomicAdd(&shared.bins_low[bin], low);
+  const u32 high = static_cast<u32>(weight >> 32) + (old + low < old ? 1u : 0u);
+  if (high != 0) atomicAdd(&shared.bins_high[bin], high);
+}
+
+// Radix selection from the top, four passes of eight bits: the smallest rank key t such that the weight of all keys >=
+// t reaches `target`. Keys below `lowest` weigh nothing. Not inlined, like best_below: several copies would double the
+// time to compile.
 KERNEL_CALL u32 select_threshold(const float* logits, int vocab, u64 target, SampleShared& shared, Weigh weigh,
-                                             u32 lowest, float maximum) {
+                                 u32 lowest, float maximum) {
   u32 prefix = 0;
   u64 above = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
     __syncthreads();
-    for (int i = threadIdx.x; i < kRadixBins; i += kSampleThreads) shared.bins[i] = 0;
+    for (int i = threadIdx.x; i < kRadixBins; i += kSampleThreads) shared.bins_low[i] = shared.bins_high[i] = 0;
     __syncthreads();
     for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
-      const u32 key = key_of(logits[i]);
-      if (shift < 24 && key >> (shift + 8) != prefix) continue;
-      if (key < lowest) continue;
-      const u64 w = weigh == Weigh::kOne ? 1 : mass_of(logits[i], maximum);
-      if (w != 0) atomicAdd(&shared.bins[key >> shift & 255u], w);
+      const float logit = logits[i];
+      const u32 key = rank_of(logit, maximum);
+      if (key < lowest || (shift < 24 && key >> (shift + 8) != prefix)) continue;
+      const u64 w = weigh == Weigh::kOne ? 1 : mass_of(logit, maximum);
+      if (w != 0) add_to_bin(shared, key >> shift & 255u, w);
     }
     __syncthreads();
     // The first warp walks the bins from the top, eight a lane.
@@ -81,7 +100,7 @@ KERNEL_CALL u32 select_threshold(const float* logits, int vocab, u64 target, Sam
       const int top_bin = kRadixBins - 1 - static_cast<int>(threadIdx.x) * kPerLane;
       u64 own = 0;
 #pragma unroll
-      for (int j = 0; j < kPerLane; ++j) own += shared.bins[top_bin - j];
+      for (int j = 0; j < kPerLane; ++j) own += bin_sum(shared, top_bin - j);
       u64 inclusive = own;
 #pragma unroll
       for (u32 offset = 1; offset < kWarp; offset *= 2) {
@@ -96,10 +115,11 @@ KERNEL_CALL u32 select_threshold(const float* logits, int vocab, u64 target, Sam
         u64 total = above + inclusive - own;
         int bin = top_bin;
         for (int j = 0; j < kPerLane; ++j) {
-          if (shared.bins[top_bin - j] == 0) continue;
+          const u64 sum = bin_sum(shared, top_bin - j);
+          if (sum == 0) continue;
           bin = top_bin - j;
-          if (total + shared.bins[bin] >= target) break;
-          total += shared.bins[bin];
+          if (total + sum >= target) break;
+          total += sum;
         }
         shared.chosen_bin = bin;
         shared.above = total;
@@ -118,8 +138,8 @@ KERNEL_FN void process_logits(const SampleArgs& args, const SampleParams& params
   const int vocab = static_cast<int>(args.vocab);
   const u32* counts =
       args.penalty_counts && params.slot >= 0 ? args.penalty_counts + params.slot * args.vocab : nullptr;
-  const bool penalize =
-      counts && (params.repetition_penalty != 1.0f || params.presence_penalty != 0.0f || params.frequency_penalty != 0.0f);
+  const bool penalize = counts && (params.repetition_penalty != 1.0f || params.presence_penalty != 0.0f ||
+                                   params.frequency_penalty != 0.0f);
   for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
     float l = logits[i];
     if (penalize) {
@@ -164,20 +184,21 @@ KERNEL_FN void process_logits(const SampleArgs& args, const SampleParams& params
 KERNEL_CALL u64 best_below(const float* logits, int vocab, u64 bound, SampleShared& shared) {
   u64 best = 0;
   for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
-    const u64 c = candidate(key_of(logits[i]), i);
+    const u64 c = candidate(float_key(logits[i]), i);
     if (c < bound && c > best) best = c;
   }
   return block_reduce<kSampleThreads>(best, shared.reduce, MaxOf{});
 }
 
-// Draws an id among those with key >= threshold, each with its mass. Each warp owns a contiguous part of the vocabulary.
+// Draws an id among those with key >= threshold, each with its mass. Each warp owns a contiguous part of the
+// vocabulary.
 KERNEL_CALL int draw(const float* logits, int vocab, float maximum, u32 threshold, u64 random, SampleShared& shared) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int part = (vocab + kSampleWarps * kWarp - 1) / (kSampleWarps * kWarp) * kWarp;
   const int begin = min_of(warp * part, vocab), end = min_of(begin + part, vocab);
   u64 mass = 0;
   for (int i = begin + lane; i < end; i += kWarp) {
-    if (key_of(logits[i]) >= threshold) mass += mass_of(logits[i], maximum);
+    if (rank_of(logits[i], maximum) >= threshold) mass += mass_of(logits[i], maximum);
   }
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) mass += __shfl_xor_sync(kAllLanes, mass, offset);
@@ -195,7 +216,7 @@ KERNEL_CALL int draw(const float* logits, int vocab, float maximum, u32 threshol
     target -= before;
     for (int base = begin; base < end; base += kWarp) {
       const int i = base + lane;
-      const u64 m = i < end && key_of(logits[i]) >= threshold ? mass_of(logits[i], maximum) : 0;
+      const u64 m = i < end && rank_of(logits[i], maximum) >= threshold ? mass_of(logits[i], maximum) : 0;
       u64 inclusive = m;
 #pragma unroll
       for (int offset = 1; offset < kWarp; offset *= 2) {
@@ -224,9 +245,9 @@ KERNEL_FN void sample(const SampleArgs& args, Tile tile, char* shared_bytes) {
   const float* raw = args.logits + row * args.vocab;
   float* scratch = args.scratch + row * args.vocab;
 
-  const bool plain = params.temperature <= 0.0f && params.repetition_penalty == 1.0f && params.presence_penalty == 0.0f &&
-                     params.frequency_penalty == 0.0f && params.bias_begin >= params.bias_end &&
-                     !(params.flags & kSampleMask);
+  const bool plain = params.temperature <= 0.0f && params.repetition_penalty == 1.0f &&
+                     params.presence_penalty == 0.0f && params.frequency_penalty == 0.0f &&
+                     params.bias_begin >= params.bias_end && !(params.flags & kSampleMask);
   if (!plain) process_logits(args, params, row, raw, scratch);
   const float* logits = plain ? raw : scratch;
 
@@ -234,7 +255,7 @@ KERNEL_FN void sample(const SampleArgs& args, Tile tile, char* shared_bytes) {
   int id = static_cast<int>(~static_cast<u32>(best));
   const float maximum = logits[id];
   if (params.temperature > 0.0f && maximum > -kInfinity) {
-    u32 threshold = kKeyOfMinusInfinity + 1;
+    u32 threshold = 1;
     if (params.top_k > 0 && params.top_k < vocab) {
       const u32 kth = select_threshold(logits, vocab, params.top_k, shared, Weigh::kOne, threshold, maximum);
       if (kth > threshold) threshold = kth;
@@ -242,7 +263,7 @@ KERNEL_FN void sample(const SampleArgs& args, Tile tile, char* shared_bytes) {
     if (params.top_p < 1.0f) {
       u64 total = 0;
       for (int i = threadIdx.x; i < vocab; i += kSampleThreads) {
-        if (key_of(logits[i]) >= threshold) total += mass_of(logits[i], maximum);
+        if (rank_of(logits[i], maximum) >= threshold) total += mass_of(logits[i], maximum);
       }
       total = block_reduce<kSampleThreads>(total, shared.reduce, SumOf{});
       const u64 target = static_cast<u64>(static_cast<double>(total) * static_cast<double>(params.top_p));
@@ -252,7 +273,7 @@ KERNEL_FN void sample(const SampleArgs& args, Tile tile, char* shared_bytes) {
     }
     if (params.min_p > 0.0f) {
       // exp(l - max) >= min_p, in the logarithm. The best id always stays.
-      const u32 floor = key_of(fminf(maximum + logf(params.min_p), maximum));
+      const u32 floor = rank_of_distance(fmaxf(-logf(params.min_p), 0.0f));
       if (floor > threshold) threshold = floor;
     }
     id = draw(logits, vocab, maximum, threshold, philox_draw(params.seed, params.position), shared);

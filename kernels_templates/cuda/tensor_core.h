@@ -5,7 +5,8 @@
 
 KERNEL_FN u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 
-// --- wmma m16n16k16, fp32 accumulate: fp16 from sm_70, bf16 from sm_80 -------------------------------------------------------
+// --- wmma m16n16k16, fp32 accumulate: fp16 from sm_70, bf16 from sm_80
+// -------------------------------------------------------
 
 template <typename T>
 struct WmmaOperand;
@@ -70,17 +71,18 @@ KERNEL_FN void wmma_multiply(float (&d)[8], const WmmaOperand<bf16>& a, const Wm
       : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]), "r"(b.r[2]), "r"(b.r[3]));
 }
 
-// --- mma m16n8k16, fp32 accumulate, sm_80 ------------------------------------------------------------------------------
-// Lane l = 4 * g + t. A (16 x 16): a[0] = (g, 2t..2t+1), a[1] = (g + 8, 2t..), a[2] = (g, 2t + 8..), a[3] = (g + 8, 2t + 8..).
-// B (16 x 8): b[0] = (k = 2t..2t+1, n = g), b[1] = (k = 2t + 8.., n = g).
-// D (16 x 8): d[0..1] = (g, 2t..2t+1), d[2..3] = (g + 8, 2t..2t+1).
+// --- mma m16n8k16, fp32 accumulate, sm_80
+// ------------------------------------------------------------------------------ Lane l = 4 * g + t. A (16 x 16): a[0]
+// = (g, 2t..2t+1), a[1] = (g + 8, 2t..), a[2] = (g, 2t + 8..), a[3] = (g + 8, 2t + 8..). B (16 x 8): b[0] = (k =
+// 2t..2t+1, n = g), b[1] = (k = 2t + 8.., n = g). D (16 x 8): d[0..1] = (g, 2t..2t+1), d[2..3] = (g + 8, 2t..2t+1).
 
 template <typename T>
 KERNEL_FN void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1);
 template <>
 KERNEL_FN void mma_16816<f16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
@@ -107,7 +109,8 @@ KERNEL_FN void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) {
                : "memory");
 }
 
-// --- cp.async, sm_80 ----------------------------------------------------------------------------------------------------
+// --- cp.async, sm_80
+// ----------------------------------------------------------------------------------------------------
 
 // Copies 16 bytes past L1, or writes zeros when `valid` is false (the source is not read then).
 KERNEL_FN void copy_async16(u32 shared_destination, const void* source, bool valid) {

@@ -1,22 +1,23 @@
 // What every CUDA kernel shares: storage types and their conversions, 16-byte loads, reductions in a fixed order.
 //
-// No CUDA header is included, on purpose: cuda_fp16.h alone takes NVRTC longer than a kernel. Conversions are inline PTX (ptx.h)
-// or bit operations.
+// No CUDA header is included, on purpose: cuda_fp16.h alone takes NVRTC longer than a kernel. Conversions are inline
+// PTX (ptx.h) or bit operations.
 #pragma once
 
 #include "cuda/ptx.h"
 
 using namespace llm_abi;
 
-// The part of the grid that one block computes: x counts columns (or heads), y rows, z splits. Bodies get it as a value and
-// never read blockIdx or gridDim, so that a persistent kernel can call them in a loop.
+// The part of the grid that one block computes: x counts columns (or heads), y rows, z splits. Bodies get it as a value
+// and never read blockIdx or gridDim, so that a persistent kernel can call them in a loop.
 struct Tile {
   u32 x, y, z;
 };
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-// --- Storage types ----------------------------------------------------------------------------------------------------
+// --- Storage types
+// ----------------------------------------------------------------------------------------------------
 
 struct f16 {
   u16 bits;
@@ -64,7 +65,8 @@ KERNEL_FN u32 pack2(float low, float high) {
   return static_cast<u32>(from_float<T>(low).bits) | static_cast<u32>(from_float<T>(high).bits) << 16;
 }
 
-// --- 16-byte accesses -------------------------------------------------------------------------------------------------
+// --- 16-byte accesses
+// -------------------------------------------------------------------------------------------------
 
 // Eight consecutive values, as loaded; one 16-byte word for 16-bit types, two for float. p is 16-byte aligned.
 template <typename T>
@@ -122,19 +124,20 @@ KERNEL_FN void store8<float>(float* p, const float (&f)[8]) {
   reinterpret_cast<float4*>(p)[1] = make_float4(f[4], f[5], f[6], f[7]);
 }
 
-// Whether 16-byte accesses at p, and at rows `stride` floats apart, are aligned: a slice of a merged projection may not be.
-KERNEL_FN bool aligned16(const float* p, i64 stride) {
-  return (reinterpret_cast<u64>(p) & 15) == 0 && stride % 4 == 0;
-}
+// Whether 16-byte accesses at p, and at rows `stride` floats apart, are aligned: a slice of a merged projection may not
+// be.
+KERNEL_FN bool aligned16(const float* p, i64 stride) { return (reinterpret_cast<u64>(p) & 15) == 0 && stride % 4 == 0; }
 
-// --- Arithmetic -------------------------------------------------------------------------------------------------------
+// --- Arithmetic
+// -------------------------------------------------------------------------------------------------------
 
 KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
 KERNEL_FN int min_of(int a, int b) { return a < b ? a : b; }
 KERNEL_FN int max_of(int a, int b) { return a > b ? a : b; }
 
-// --- Reductions: the order depends on the block size alone, so results repeat bit for bit --------------------------------
+// --- Reductions: the order depends on the block size alone, so results repeat bit for bit
+// --------------------------------
 
 constexpr u32 kAllLanes = 0xffffffffu;
 constexpr int kWarp = 32;
@@ -166,8 +169,8 @@ struct MaxOf {
   }
 };
 
-// Every thread gets the reduction over the block of `Threads`. `scratch` holds Threads / 32 values in shared memory; it may be
-// used again by the next call at once.
+// Every thread gets the reduction over the block of `Threads`. `scratch` holds Threads / 32 values in shared memory; it
+// may be used again by the next call at once.
 template <int Threads, typename T, typename Combine>
 KERNEL_FN T block_reduce(T v, T* scratch, Combine combine) {
 #pragma unroll
@@ -181,7 +184,8 @@ KERNEL_FN T block_reduce(T v, T* scratch, Combine combine) {
   return total;
 }
 
-// --- Paged KV cache -----------------------------------------------------------------------------------------------------
+// --- Paged KV cache
+// -----------------------------------------------------------------------------------------------------
 
 // Address of K (or V) of one entry: `table` is the sequence's row of the block table.
 template <typename KV>

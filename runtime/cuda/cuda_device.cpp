@@ -20,7 +20,8 @@ constexpr uint64_t kAlignment = 256;
 // Small buffers share allocations of this size: the driver rounds each of its own up to 2 MiB.
 constexpr uint64_t kPoolBytes = 8ull << 20;
 constexpr uint64_t kPooledBytes = 1ull << 20;
-// Weights pass through staging buffers of this size, one a worker: while one is copied to the device, others are filled.
+// Weights pass through staging buffers of this size, one a worker: while one is copied to the device, others are
+// filled.
 constexpr uint64_t kStagingBytes = 16ull << 20;
 constexpr size_t kStagingWorkers = 4;
 constexpr size_t kMarks = 64;
@@ -142,7 +143,8 @@ class CudaDevice : public Device {
 
   Status launch(DeviceProgram& program) override {
     LLM_TRY(enter());
-    return check(driver().cuGraphLaunch(static_cast<CudaProgram&>(program).graph.get(), stream_.get()), "launching a program");
+    return check(driver().cuGraphLaunch(static_cast<CudaProgram&>(program).graph.get(), stream_.get()),
+                 "launching a program");
   }
 
   Status upload(DeviceAddress destination, const void* source, uint64_t bytes) override {
@@ -194,18 +196,22 @@ class CudaDevice : public Device {
       LLM_ASSIGN(staging.copied, make_event(context_, EventKind::kSync));
       staging_.push_back(std::move(staging));
     }
-    // Reading mapped files is bound by page faults and memory copies: several threads fill what one copy engine empties.
+    // Reading mapped files is bound by page faults and memory copies: several threads fill what one copy engine
+    // empties.
     std::atomic<size_t> next{0};
     LLM_TRY(parallel(workers, workers, [&](size_t worker) -> Status {
       context_->make_current();
       const Staging& staging = staging_[worker];
       for (size_t i; (i = next++) < chunks;) {
-        const std::span<const std::byte> chunk = source.subspan(i * kStagingBytes, std::min<size_t>(kStagingBytes, source.size() - i * kStagingBytes));
+        const std::span<const std::byte> chunk =
+            source.subspan(i * kStagingBytes, std::min<size_t>(kStagingBytes, source.size() - i * kStagingBytes));
         LLM_TRY(context_->driver().check(driver().cuEventSynchronize(staging.copied.get()), "copying weights"));
         std::memcpy(staging.memory.host(), chunk.data(), chunk.size());
-        LLM_TRY(context_->driver().check(driver().cuMemcpyHtoDAsync(destination + i * kStagingBytes, staging.memory.host(), chunk.size(), stream_.get()),
+        LLM_TRY(context_->driver().check(driver().cuMemcpyHtoDAsync(destination + i * kStagingBytes,
+                                                                    staging.memory.host(), chunk.size(), stream_.get()),
                                          "copying weights"));
-        LLM_TRY(context_->driver().check(driver().cuEventRecord(staging.copied.get(), stream_.get()), "copying weights"));
+        LLM_TRY(
+            context_->driver().check(driver().cuEventRecord(staging.copied.get(), stream_.get()), "copying weights"));
       }
       return {};
     }));
@@ -221,6 +227,31 @@ class CudaDevice : public Device {
   Result<std::vector<double>> time_launches(std::span<const ResolvedLaunch> launches, int repeats) override {
     LLM_TRY(enter());
     return llmrt::time_launches(context_, stream_.get(), cuda_launches(launches), repeats);
+  }
+
+  // The best of several copies between buffers well beyond the L2, or as large as what is left allows.
+  Result<double> measure_bandwidth() override {
+    LLM_TRY(enter());
+    constexpr size_t kWantedBytes = 1ull << 30;
+    constexpr int kPasses = 8;
+    LLM_ASSIGN(const CudaDeviceInfo now, context_->info());
+    const size_t bytes = std::min(kWantedBytes, now.free_bytes / 4);
+    LLM_ASSIGN(const DeviceMemory from, DeviceMemory::allocate(context_, bytes));
+    LLM_ASSIGN(const DeviceMemory to, DeviceMemory::allocate(context_, bytes));
+    LLM_ASSIGN(const CudaEvent begin, make_event(context_, EventKind::kTiming));
+    LLM_ASSIGN(const CudaEvent end, make_event(context_, EventKind::kTiming));
+    double best = 0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      LLM_TRY(check(driver().cuEventRecord(begin.get(), stream_.get()), "measuring the bandwidth"));
+      LLM_TRY(check(driver().cuMemcpyDtoDAsync(to.address(), from.address(), bytes, stream_.get()),
+                    "measuring the bandwidth"));
+      LLM_TRY(check(driver().cuEventRecord(end.get(), stream_.get()), "measuring the bandwidth"));
+      LLM_TRY(synchronize());
+      float ms = 0.0f;
+      driver().cuEventElapsedTime(&ms, begin.get(), end.get());
+      if (ms > 0.0f) best = std::max(best, 2.0 * static_cast<double>(bytes) / ms * 1e-6);
+    }
+    return best;
   }
 
  private:

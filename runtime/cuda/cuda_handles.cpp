@@ -13,13 +13,14 @@ llm::Result<CudaContextPtr> CudaContext::open(int device_index) {
   int count = 0;
   LLM_TRY(driver->check(driver->cuDeviceGetCount(&count), "counting CUDA devices"));
   if (device_index < 0 || device_index >= count) {
-    return Error{"CUDA device " + std::to_string(device_index) + " does not exist: this machine has " + std::to_string(count) +
-                 " (choose with --device, or see CUDA_VISIBLE_DEVICES)"};
+    return Error{"CUDA device " + std::to_string(device_index) + " does not exist: this machine has " +
+                 std::to_string(count) + " (choose with --device, or see CUDA_VISIBLE_DEVICES)"};
   }
   std::shared_ptr<CudaContext> context(new CudaContext());
   context->index_ = device_index;
   LLM_TRY(driver->check(driver->cuDeviceGet(&context->device_, device_index), "opening the CUDA device"));
-  LLM_TRY(driver->check(driver->cuDevicePrimaryCtxRetain(&context->context_, context->device_), "creating the CUDA context"));
+  LLM_TRY(driver->check(driver->cuDevicePrimaryCtxRetain(&context->context_, context->device_),
+                        "creating the CUDA context"));
   context->driver_ = driver;
   context->make_current();
   return CudaContextPtr(std::move(context));
@@ -74,8 +75,9 @@ Result<PinnedMemory> PinnedMemory::allocate(CudaContextPtr context, size_t bytes
   PinnedMemory memory;
   const Driver& driver = context->driver();
   void* host = nullptr;
-  LLM_TRY(driver.check(driver.cuMemHostAlloc(&host, bytes ? bytes : 1, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_PORTABLE),
-                       "allocating " + std::to_string(bytes >> 10) + " KiB of pinned memory"));
+  LLM_TRY(driver.check(
+      driver.cuMemHostAlloc(&host, bytes ? bytes : 1, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_PORTABLE),
+      "allocating " + std::to_string(bytes >> 10) + " KiB of pinned memory"));
   memory.host_ = static_cast<std::byte*>(host);
   memory.bytes_ = bytes;
   memory.context_ = std::move(context);
@@ -106,7 +108,8 @@ Result<CudaEvent> make_event(const CudaContextPtr& context, EventKind kind) {
   return CudaEvent(context, event, driver.cuEventDestroy);
 }
 
-Result<CudaModule> load_module(const CudaContextPtr& context, std::span<const std::byte> image, const std::string& name) {
+Result<CudaModule> load_module(const CudaContextPtr& context, std::span<const std::byte> image,
+                               const std::string& name) {
   context->make_current();
   const Driver& driver = context->driver();
   // The driver reads up to the end of an ELF image, or to a zero byte of PTX; the log explains PTX that it rejects.
@@ -130,9 +133,9 @@ Result<CUfunction> find_kernel(const CudaContextPtr& context, const CudaModule& 
   CUfunction function = nullptr;
   LLM_TRY(driver.check(driver.cuModuleGetFunction(&function, module.get(), entry.c_str()), "finding kernel " + entry));
   if (shared_bytes > kDefaultSharedBytes) {
-    LLM_TRY(driver.check(
-        driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes),
-        "granting kernel " + entry + " " + std::to_string(shared_bytes) + " bytes of shared memory"));
+    LLM_TRY(
+        driver.check(driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes),
+                     "granting kernel " + entry + " " + std::to_string(shared_bytes) + " bytes of shared memory"));
   }
   return function;
 }
@@ -140,12 +143,13 @@ Result<CUfunction> find_kernel(const CudaContextPtr& context, const CudaModule& 
 Status launch(const CudaContextPtr& context, CUstream stream, const CudaLaunch& launch) {
   const Driver& driver = context->driver();
   void* parameters[] = {const_cast<uint64_t*>(launch.arguments.data())};
-  return driver.check(driver.cuLaunchKernel(launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.threads, 1,
-                                            1, launch.shared_bytes, stream, parameters, nullptr),
+  return driver.check(driver.cuLaunchKernel(launch.function, launch.grid[0], launch.grid[1], launch.grid[2],
+                                            launch.threads, 1, 1, launch.shared_bytes, stream, parameters, nullptr),
                       "launching " + launch.name);
 }
 
-Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream, std::span<const CudaLaunch> launches) {
+Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream,
+                                  std::span<const CudaLaunch> launches) {
   context->make_current();
   const Driver& driver = context->driver();
   CUgraph raw = nullptr;
@@ -170,8 +174,9 @@ Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream
     node.sharedMemBytes = launch.shared_bytes;
     node.kernelParams = parameters;  // copied by the call
     CUgraphNode added = nullptr;
-    LLM_TRY(driver.check(driver.cuGraphAddKernelNode(&added, graph.get(), predecessors.data(), predecessors.size(), &node),
-                         "adding " + launch.name + " to a CUDA graph"));
+    LLM_TRY(
+        driver.check(driver.cuGraphAddKernelNode(&added, graph.get(), predecessors.data(), predecessors.size(), &node),
+                     "adding " + launch.name + " to a CUDA graph"));
     nodes.push_back(added);
   }
   CUgraphExec exec = nullptr;
@@ -181,8 +186,8 @@ Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream
   return owned;
 }
 
-Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstream stream, std::span<const CudaLaunch> launches,
-                                          int repeats) {
+Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstream stream,
+                                          std::span<const CudaLaunch> launches, int repeats) {
   context->make_current();
   const Driver& driver = context->driver();
   std::vector<CudaEvent> events;

@@ -1,4 +1,5 @@
-// Owners of CUDA objects: context, memory, streams, events, modules, graphs. Each releases what it holds; none is copied.
+// Owners of CUDA objects: context, memory, streams, events, modules, graphs. Each releases what it holds; none is
+// copied.
 //
 // All of them make the context current on the calling thread first, so that any thread may use or destroy them.
 #pragma once
@@ -20,9 +21,9 @@ struct CudaDeviceInfo {
   int compute_capability = 0;  // 90: 9.0
   int sm_count = 0;
   size_t total_bytes = 0;
-  size_t free_bytes = 0;        // when it was asked
-  int max_shared_bytes = 0;     // that one block may opt in to
-  int driver_version = 0;       // 12090
+  size_t free_bytes = 0;     // when it was asked
+  int max_shared_bytes = 0;  // that one block may opt in to
+  int driver_version = 0;    // 12090
 };
 
 // The primary context of one device.
@@ -146,13 +147,15 @@ llm::Result<CudaStream> make_stream(const CudaContextPtr& context);
 enum class EventKind { kSync, kTiming };
 llm::Result<CudaEvent> make_event(const CudaContextPtr& context, EventKind kind);
 // `image`: a cubin, or PTX ending in a zero byte, which the driver compiles.
-llm::Result<CudaModule> load_module(const CudaContextPtr& context, std::span<const std::byte> image, const std::string& name);
+llm::Result<CudaModule> load_module(const CudaContextPtr& context, std::span<const std::byte> image,
+                                    const std::string& name);
 
 // A kernel's entry point, with the dynamic shared memory that it needs granted.
 llm::Result<CUfunction> find_kernel(const CudaContextPtr& context, const CudaModule& module, const std::string& entry,
                                     int shared_bytes);
 
-// --- Launches and graphs ---------------------------------------------------------------------------------------------------
+// --- Launches and graphs
+// ---------------------------------------------------------------------------------------------------
 
 // One kernel launch with its argument block (an image of a struct of kernels_templates/abi.h).
 struct CudaLaunch {
@@ -167,8 +170,10 @@ struct CudaLaunch {
 
 llm::Status launch(const CudaContextPtr& context, CUstream stream, const CudaLaunch& launch);
 
-// An executable graph with one kernel node a launch and an edge for each entry of `after`; uploaded, ready to be launched.
-llm::Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream, std::span<const CudaLaunch> launches);
+// An executable graph with one kernel node a launch and an edge for each entry of `after`; uploaded, ready to be
+// launched.
+llm::Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream,
+                                       std::span<const CudaLaunch> launches);
 
 // Runs the launches in order, `repeats` times over, and returns each one's median microseconds between two events.
 llm::Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstream stream,

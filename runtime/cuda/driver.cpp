@@ -13,17 +13,19 @@ llm::Result<const Driver*> load_once() {
   void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     return llm::Error{
-        "no CUDA driver on this machine (libcuda.so.1 is not found): install the NVIDIA driver, or use a plan with an x86-64 target"};
+        "no CUDA driver on this machine (libcuda.so.1 is not found): install the NVIDIA driver, or use a plan with an "
+        "x86-64 target"};
   }
   static Driver driver;
   std::string missing;
-#define LLMRT_RESOLVE(name)                                                                               \
-  driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(library, LLMRT_SYMBOL(name)));              \
+#define LLMRT_RESOLVE(name)                                                                  \
+  driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(library, LLMRT_SYMBOL(name))); \
   if (!driver.name) missing += (missing.empty() ? "" : ", ") + std::string(LLMRT_SYMBOL(name));
   LLMRT_CUDA_FUNCTIONS(LLMRT_RESOLVE)
 #undef LLMRT_RESOLVE
   if (!missing.empty()) {
-    return llm::Error{"the CUDA driver is too old (it lacks " + missing + "): install one for CUDA 12.0 or later (525 or newer)"};
+    return llm::Error{"the CUDA driver is too old (it lacks " + missing +
+                      "): install one for CUDA 12.0 or later (525 or newer)"};
   }
   if (CUresult status = driver.cuInit(0); status != CUDA_SUCCESS) {
     return llm::Error{"the CUDA driver found no usable GPU: cuInit: " + driver.error_text(status)};

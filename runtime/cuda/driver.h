@@ -67,15 +67,16 @@
 
 namespace llmrt {
 
-// The driver's functions by their names in cuda.h, whose macros pick the version: `driver.cuMemAlloc(...)` calls cuMemAlloc_v2.
+// The driver's functions by their names in cuda.h, whose macros pick the version: `driver.cuMemAlloc(...)` calls
+// cuMemAlloc_v2.
 struct Driver {
 #define LLMRT_DECLARE(name) decltype(&::name) name = nullptr;
   LLMRT_CUDA_FUNCTIONS(LLMRT_DECLARE)
 #undef LLMRT_DECLARE
   int version = 0;  // 12090: what the driver supports, not the version of cuda.h
 
-  // Loads libcuda.so.1 and initializes it, once per process; later calls return the first result. The error says whether the library,
-  // a function or a device is missing.
+  // Loads libcuda.so.1 and initializes it, once per process; later calls return the first result. The error says
+  // whether the library, a function or a device is missing.
   static llm::Result<const Driver*> load();
 
   // "CUDA_ERROR_OUT_OF_MEMORY (out of memory)"

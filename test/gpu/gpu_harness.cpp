@@ -41,7 +41,8 @@ void Gpu::check(CUresult status, const char* what) const {
 
 void Gpu::synchronize() const { check(driver->cuStreamSynchronize(stream), "running a kernel"); }
 
-// --- Device memory ------------------------------------------------------------------------------------------------------
+// --- Device memory
+// ------------------------------------------------------------------------------------------------------
 
 namespace {
 constexpr uint8_t kPoison = 0xff, kGuard = 0x5a;
@@ -53,7 +54,9 @@ DeviceBytes::DeviceBytes(const Gpu& gpu, size_t bytes) : gpu_(gpu), bytes_(bytes
   if (bytes) gpu.check(gpu.driver->cuMemsetD8Async(base_ + kGuardBytes, kPoison, bytes, gpu.stream), "cuMemset");
 }
 
-DeviceBytes::DeviceBytes(const Gpu& gpu, const void* data, size_t bytes) : DeviceBytes(gpu, bytes) { write(data, bytes); }
+DeviceBytes::DeviceBytes(const Gpu& gpu, const void* data, size_t bytes) : DeviceBytes(gpu, bytes) {
+  write(data, bytes);
+}
 
 DeviceBytes::~DeviceBytes() { gpu_.driver->cuMemFree(base_); }
 
@@ -73,7 +76,8 @@ std::vector<uint8_t> DeviceBytes::read() const {
   return {bytes.begin() + kGuardBytes, bytes.end() - kGuardBytes};
 }
 
-// --- Storage types ------------------------------------------------------------------------------------------------------
+// --- Storage types
+// ------------------------------------------------------------------------------------------------------
 
 size_t bytes_of(ScalarType type) { return type == ScalarType::kF32 ? 4 : 2; }
 
@@ -173,7 +177,8 @@ DeviceArray<StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, i
   return DeviceArray<StepCounts>(gpu, std::vector<StepCounts>{counts});
 }
 
-// --- Launches -----------------------------------------------------------------------------------------------------------
+// --- Launches
+// -----------------------------------------------------------------------------------------------------------
 
 void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const {
   const llm::Variant& v = *instance->variant;
@@ -239,7 +244,8 @@ Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   return test_row_wise(kernel, rng, timing);
 }
 
-// --- Paged batches ------------------------------------------------------------------------------------------------------
+// --- Paged batches
+// ------------------------------------------------------------------------------------------------------
 
 PagedBatch PagedBatch::make(Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int kv_heads,
                             int head_dim, ScalarType type, bool fill) {
@@ -312,8 +318,8 @@ DeviceBatch::DeviceBatch(const Gpu& gpu, const PagedBatch& b)
       counts(gpu, make_counts(gpu, b.tokens, b.sequences, b.sequences).values()) {}
 
 KvView DeviceBatch::view(const PagedBatch& b) const {
-  return {pool.ptr(), block_table.get(), b.table_stride, b.block_values() * static_cast<int64_t>(bytes_of(b.type)),
-          b.block_tokens, b.kv_heads, b.head_dim};
+  return {pool.ptr(),     block_table.get(), b.table_stride, b.block_values() * static_cast<int64_t>(bytes_of(b.type)),
+          b.block_tokens, b.kv_heads,        b.head_dim};
 }
 
 }  // namespace llm_test

@@ -31,7 +31,8 @@ struct Gpu {
   void synchronize() const;
 };
 
-// Device memory between guards that are checked when it is read; poisoned with 0xff (NaN in every float type) unless initialized.
+// Device memory between guards that are checked when it is read; poisoned with 0xff (NaN in every float type) unless
+// initialized.
 class DeviceBytes {
  public:
   DeviceBytes(const Gpu& gpu, size_t bytes);
@@ -59,7 +60,8 @@ template <typename T>
 class DeviceArray : public DeviceBytes {
  public:
   DeviceArray(const Gpu& gpu, size_t count) : DeviceBytes(gpu, count * sizeof(T)) {}
-  DeviceArray(const Gpu& gpu, const std::vector<T>& values) : DeviceBytes(gpu, values.data(), values.size() * sizeof(T)) {}
+  DeviceArray(const Gpu& gpu, const std::vector<T>& values)
+      : DeviceBytes(gpu, values.data(), values.size() * sizeof(T)) {}
   T* get() const { return ptr<T>(); }
   std::vector<T> values() const {
     const std::vector<uint8_t> bytes = read();
@@ -69,10 +71,11 @@ class DeviceArray : public DeviceBytes {
   }
 };
 
-// --- Storage types on the host; values travel as double ---------------------------------------------------------------
+// --- Storage types on the host; values travel as double
+// ---------------------------------------------------------------
 
 size_t bytes_of(ScalarType type);
-double unit_roundoff(ScalarType type);  // 2^-24, 2^-11, 2^-8
+double unit_roundoff(ScalarType type);                 // 2^-24, 2^-11, 2^-8
 double rounding_limit(double value, ScalarType type);  // of rounding `value`, subnormal numbers included
 double rounded(double value, ScalarType type);
 std::vector<uint8_t> encode(const std::vector<double>& values, ScalarType type);
@@ -99,7 +102,8 @@ class TypedArray : public DeviceBytes {
 DeviceArray<llm_abi::StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, int logits, int flags = 0,
                                              int block_updates = 0, int step = 0, int ring_entries = 1);
 
-// --- Kernels ------------------------------------------------------------------------------------------------------------
+// --- Kernels
+// ------------------------------------------------------------------------------------------------------------
 
 struct Kernel {
   const Gpu* gpu = nullptr;
@@ -125,10 +129,10 @@ struct Kernel {
 
 // What one instance's test found.
 struct Outcome {
-  double worst = 0;      // largest error / limit
-  std::string failure;   // first failure, empty: passed
-  double us = 0;         // time of the large shape
-  std::string rate;      // "3010 GB/s"
+  double worst = 0;     // largest error / limit
+  std::string failure;  // first failure, empty: passed
+  double us = 0;        // time of the large shape
+  std::string rate;     // "3010 GB/s"
 
   // |out - expected| <= limit; NaN fails.
   void near(double out, double expected, double limit, const char* what);
@@ -142,14 +146,16 @@ struct Outcome {
 
 // A step of several sequences over a paged cache whose blocks are shuffled; entries beyond a sequence's length are NaN.
 struct PagedBatch {
-  int tokens = 0, sequences = 0, max_slots = 0, table_stride = 0, block_tokens = 0, kv_heads = 0, head_dim = 0, blocks = 0;
+  int tokens = 0, sequences = 0, max_slots = 0, table_stride = 0, block_tokens = 0, kv_heads = 0, head_dim = 0,
+      blocks = 0;
   ScalarType type = ScalarType::kF32;
   std::vector<int> token_seq, seq_slot, kv_index, query_start, kv_len, block_table;
   std::vector<double> pool;  // [blocks, 2, kv_heads, block_tokens, head_dim]
 
-  // `lengths[s]`: entries before the step; `queries[s]`: tokens of the step. With `fill`, all entries hold random values.
-  static PagedBatch make(Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int kv_heads, int head_dim,
-                         ScalarType type, bool fill);
+  // `lengths[s]`: entries before the step; `queries[s]`: tokens of the step. With `fill`, all entries hold random
+  // values.
+  static PagedBatch make(Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int kv_heads,
+                         int head_dim, ScalarType type, bool fill);
   int64_t block_values() const { return 2ll * kv_heads * block_tokens * head_dim; }
   int64_t entry_offset(int sequence, int entry, int head, bool value) const;  // into pool
 };
@@ -164,13 +170,14 @@ struct DeviceBatch {
   llm_abi::KvView view(const PagedBatch& batch) const;
 };
 
-// --- The tests, by family -------------------------------------------------------------------------------------------------
+// --- The tests, by family
+// -------------------------------------------------------------------------------------------------
 
 Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_attention_merge(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing);
-Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);  // embed, norms, glu, elementwise, rope, ...
+Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);    // embed, norms, glu, elementwise, rope, ...
 Outcome test_step_input(const Kernel& kernel, Rng& rng, bool timing);  // prepare, advance, row_scale
 
 // The test of the kernel's family.

@@ -1,11 +1,11 @@
-// Compiles every CUDA kernel instance for the given architectures and writes cubin and PTX to one file, for kernel_test on a
-// machine that cannot compile them (NVRTC 12.9 is needed for the old ones).
+// Compiles every CUDA kernel instance for the given architectures and writes cubin and PTX to one file, for kernel_test
+// on a machine that cannot compile them (NVRTC 12.9 is needed for the old ones).
 //
 //   kernel_bundle --kernels DIR --arch sm_61,sm_90a [--filter TEXT] [-o FILE] [--verbose]
 //
-// Prints registers, spills and compile time of each instance with --verbose, and always those with spills. The file: records of
-// "arch entry cubin_bytes ptx_bytes\n", cubin, PTX. A real architecture that the test machine is not needs its PTX only: the cubin
-// is kept for sm_90a.
+// Prints registers, spills and compile time of each instance with --verbose, and always those with spills. The file:
+// records of "arch entry cubin_bytes ptx_bytes\n", cubin, PTX. A real architecture that the test machine is not needs
+// its PTX only: the cubin is kept for sm_90a.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -79,9 +79,8 @@ int main(int argc, char** argv) {
       if (instance.variant->needs & ~features) continue;
       if (options.count("--filter") && instance.entry().find(options["--filter"]) == std::string::npos) continue;
       const auto start = std::chrono::steady_clock::now();
-      const auto code = (*nvrtc)->compile({instance.entry(), instance.instantiation(), instance.source(), arch_name,
-                                           {"--ptxas-options=-v"}},
-                                          headers);
+      const auto code = (*nvrtc)->compile(
+          {instance.entry(), instance.instantiation(), instance.source(), arch_name, {"--ptxas-options=-v"}}, headers);
       const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
       if (!code) {
         std::printf("FAILED %s\n", code.error().message.c_str());

@@ -2,8 +2,9 @@
 //
 //   kernel_test --bundle FILE --arch sm_61 [--filter TEXT] [--seed N] [--no-timing] [--instances N/M]
 //
-// One line an instance: the largest error as a share of its limit, and for a large shape the time and the rate. --instances 0/4 runs
-// every fourth instance from the first: several processes can share a bundle. Exit status 1 when an instance failed.
+// One line an instance: the largest error as a share of its limit, and for a large shape the time and the rate.
+// --instances 0/4 runs every fourth instance from the first: several processes can share a bundle. Exit status 1 when
+// an instance failed.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -50,8 +51,9 @@ int main(int argc, char** argv) {
     }
   }
   if (!options.count("--bundle") || !options.count("--arch")) {
-    std::fprintf(stderr,
-                 "usage: kernel_test --bundle FILE --arch NAME [--filter TEXT] [--seed N] [--no-timing] [--instances N/M]\n");
+    std::fprintf(
+        stderr,
+        "usage: kernel_test --bundle FILE --arch NAME [--filter TEXT] [--seed N] [--no-timing] [--instances N/M]\n");
     return 2;
   }
   const uint64_t seed = options.count("--seed") ? std::stoull(options["--seed"]) : std::random_device()();
@@ -67,13 +69,15 @@ int main(int argc, char** argv) {
   for (const KernelInstance& instance : all_instances()) {
     const std::string entry = instance.entry();
     const auto found = code.find(entry);
-    if (found == code.end() || (options.count("--filter") && entry.find(options["--filter"]) == std::string::npos)) continue;
+    if (found == code.end() || (options.count("--filter") && entry.find(options["--filter"]) == std::string::npos))
+      continue;
     if (number++ % every != first) continue;
     Kernel kernel;
     kernel.gpu = &gpu;
     kernel.instance = &instance;
     const auto start = std::chrono::steady_clock::now();
-    gpu.check(gpu.driver->cuModuleLoadDataEx(&kernel.module, found->second.c_str(), 0, nullptr, nullptr), entry.c_str());
+    gpu.check(gpu.driver->cuModuleLoadDataEx(&kernel.module, found->second.c_str(), 0, nullptr, nullptr),
+              entry.c_str());
     gpu.check(gpu.driver->cuModuleGetFunction(&kernel.function, kernel.module, entry.c_str()), entry.c_str());
     if (instance.variant->shared_bytes > 48 * 1024) {
       gpu.check(gpu.driver->cuFuncSetAttribute(kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,

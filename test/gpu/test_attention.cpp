@@ -9,13 +9,15 @@ namespace {
 
 using namespace llm_abi;
 
-// Softmax attention of one (token, head): the output and, per value, sum p |v|; `spread` is the largest sum |q k| of a score.
+// Softmax attention of one (token, head): the output and, per value, sum p |v|; `spread` is the largest sum |q k| of a
+// score.
 struct Reference {
   std::vector<double> out, magnitude;
   double spread = 0;
 };
 
-Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, int head, int heads, int window, double scale) {
+Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, int head, int heads, int window,
+                 double scale) {
   const int sequence = b.token_seq[token], kv_head = head / (heads / b.kv_heads);
   const int end = b.kv_index[token] + 1, begin = window > 0 ? std::max(0, end - window) : 0;
   const double* query = &q[(static_cast<size_t>(token) * heads + head) * b.head_dim];
@@ -58,8 +60,8 @@ double merged(const std::vector<float>& workspace, size_t row, int splits, int h
   return value / sum;
 }
 
-void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries, int heads,
-                 int kv_heads, int head_dim, int window, int splits, Outcome& outcome) {
+void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries,
+                 int heads, int kv_heads, int head_dim, int window, int splits, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const KernelInstance& instance = *kernel.instance;
   const PagedBatch b = PagedBatch::make(rng, lengths, queries, kv_heads, head_dim, instance.kv, true);
@@ -70,11 +72,20 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
   TypedArray device_q(gpu, q, ScalarType::kF32), out(gpu, b.tokens * width, instance.operand);
   DeviceArray<float> workspace(gpu, splits > 1 ? b.tokens * heads * static_cast<size_t>(splits) * (head_dim + 2) : 0);
   const double scale = 1.0 / std::sqrt(head_dim);
-  const AttentionArgs args = {device.counts.get(),   device_q.ptr<float>(),    out.ptr(),
-                              device.token_seq.get(), device.seq_slot.get(),   device.kv_index.get(),
-                              device.query_start.get(), device.kv_len.get(),   splits > 1 ? workspace.get() : nullptr,
-                              device.view(b),         heads,                   window,
-                              splits,                 scale};
+  const AttentionArgs args = {device.counts.get(),
+                              device_q.ptr<float>(),
+                              out.ptr(),
+                              device.token_seq.get(),
+                              device.seq_slot.get(),
+                              device.kv_index.get(),
+                              device.query_start.get(),
+                              device.kv_len.get(),
+                              splits > 1 ? workspace.get() : nullptr,
+                              device.view(b),
+                              heads,
+                              window,
+                              splits,
+                              scale};
   kernel.launch(args, heads, b.tokens + 2, splits);
   const std::vector<double> result = out.values();
   const std::vector<float> parts = workspace.values();
@@ -85,7 +96,8 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
       for (int i = 0; i < head_dim; ++i) {
         const size_t row = static_cast<size_t>(t) * heads + h;
         const double value = splits > 1 ? merged(parts, row, splits, head_dim, i) : result[row * head_dim + i];
-        // A score's error e becomes a relative error e of its weight. Tensor cores round q and the weights to the KV type.
+        // A score's error e becomes a relative error e of its weight. Tensor cores round q and the weights to the KV
+        // type.
         double limit = 0x1p-24 * (16 + 8 * r.spread) * r.magnitude[i];
         if (tensor) limit += unit_roundoff(instance.kv) * (1 + 2 * r.spread) * r.magnitude[i];
         if (splits == 1) limit += unit_roundoff(instance.operand) * std::abs(r.out[i]) + 1e-7;
@@ -109,7 +121,8 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
       for (int window : {0, 37}) {
         // Decode rows, a first prefill, a chunk of a later one: one ragged step.
         check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
-        if (decode) check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
+        if (decode)
+          check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
         if (!outcome.failure.empty()) {
           outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
                              std::to_string(head_dim) + ", window " + std::to_string(window);
@@ -122,8 +135,8 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
 
   // Decode: 8 sequences of 8192 entries. Prefill: 2048 tokens of one sequence. 32 query heads on 8 kv heads.
   const int heads = 32, kv_heads = 8, head_dim = instance.head_dim, splits = decode ? 8 : 1;
-  const PagedBatch b = decode ? PagedBatch::make(rng, std::vector<int>(8, 8191), std::vector<int>(8, 1), kv_heads, head_dim,
-                                                 instance.kv, false)
+  const PagedBatch b = decode ? PagedBatch::make(rng, std::vector<int>(8, 8191), std::vector<int>(8, 1), kv_heads,
+                                                 head_dim, instance.kv, false)
                               : PagedBatch::make(rng, {0}, {2048}, kv_heads, head_dim, instance.kv, false);
   const DeviceBatch device(*kernel.gpu, b);
   const llmrt::Driver& d = *kernel.gpu->driver;
@@ -131,11 +144,20 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   DeviceArray<float> q(*kernel.gpu, std::vector<float>(static_cast<size_t>(b.tokens) * heads * head_dim, 0.5f));
   DeviceBytes out(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * head_dim * 4);
   DeviceArray<float> workspace(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * splits * (head_dim + 2));
-  const AttentionArgs args = {device.counts.get(),      q.get(),               out.ptr(),
-                              device.token_seq.get(),   device.seq_slot.get(), device.kv_index.get(),
-                              device.query_start.get(), device.kv_len.get(),   workspace.get(),
-                              device.view(b),           heads,                 0,
-                              splits,                   0.1};
+  const AttentionArgs args = {device.counts.get(),
+                              q.get(),
+                              out.ptr(),
+                              device.token_seq.get(),
+                              device.seq_slot.get(),
+                              device.kv_index.get(),
+                              device.query_start.get(),
+                              device.kv_len.get(),
+                              workspace.get(),
+                              device.view(b),
+                              heads,
+                              0,
+                              splits,
+                              0.1};
   outcome.us = kernel.time_us(args, heads, b.tokens, splits);
   if (decode) {
     outcome.bandwidth(2.0 * 8 * 8192 * kv_heads * head_dim * static_cast<double>(bytes_of(instance.kv)));

@@ -30,7 +30,8 @@ void test_embed(Context& c, int width) {
   TypedArray device_table(c.gpu, table, c.instance.weight);
   DeviceArray<float> out(c.gpu, static_cast<size_t>(kRows) * width);
   const auto counts = make_counts(c.gpu, kRows, 1, 1);
-  c.kernel.launch(EmbedArgs{counts.get(), device_ids.get(), device_table.ptr(), out.get(), width, vocab}, width, kRows + 2);
+  c.kernel.launch(EmbedArgs{counts.get(), device_ids.get(), device_table.ptr(), out.get(), width, vocab}, width,
+                  kRows + 2);
   const auto result = out.values();
   for (int r = 0; r < kRows; ++r) {
     for (int i = 0; i < width; ++i) {
@@ -59,7 +60,8 @@ void check_norm(Context& c, const double* x, const std::vector<double>& weight, 
   for (int i = 0; i < width; ++i) squares += x[i] * x[i];
   for (int i = 0; i < width; ++i) {
     const double expected = x[i] / std::sqrt(squares / width + eps) * weight[i];
-    c.outcome.near(result[i], expected, c.out_limit(expected) + (8 + std::sqrt(width)) * 0x1p-24 * std::abs(expected), "norm");
+    c.outcome.near(result[i], expected, c.out_limit(expected) + (8 + std::sqrt(width)) * 0x1p-24 * std::abs(expected),
+                   "norm");
   }
 }
 
@@ -70,8 +72,8 @@ void test_norm(Context& c, int width, int groups, int padding) {
   TypedArray device_x(c.gpu, x, ScalarType::kF32), device_weight(c.gpu, weight, c.instance.weight);
   TypedArray out(c.gpu, static_cast<size_t>(kRows) * width * groups, c.instance.operand);
   const auto counts = make_counts(c.gpu, 1, kRows, 1);
-  c.kernel.launch(RmsNormArgs{counts.get(), device_x.ptr<float>(), device_weight.ptr(), out.ptr(), kRowsSeqs, width, groups,
-                              stride, 1e-5},
+  c.kernel.launch(RmsNormArgs{counts.get(), device_x.ptr<float>(), device_weight.ptr(), out.ptr(), kRowsSeqs, width,
+                              groups, stride, 1e-5},
                   width, kRows + 2);
   const auto result = out.values();
   for (int r = 0; r < kRows; ++r) {
@@ -83,9 +85,11 @@ void test_norm(Context& c, int width, int groups, int padding) {
 
 void test_add_norm(Context& c, int width, bool in_place) {
   const size_t size = static_cast<size_t>(kRows) * width;
-  const std::vector<double> a = random_values(c.rng, size, 3.0, ScalarType::kF32), b = random_values(c.rng, size, 1.0, ScalarType::kF32);
+  const std::vector<double> a = random_values(c.rng, size, 3.0, ScalarType::kF32),
+                            b = random_values(c.rng, size, 1.0, ScalarType::kF32);
   const std::vector<double> weight = random_values(c.rng, width, 1.0, c.instance.weight);
-  TypedArray residual(c.gpu, a, ScalarType::kF32), delta(c.gpu, b, ScalarType::kF32), other(c.gpu, size, ScalarType::kF32);
+  TypedArray residual(c.gpu, a, ScalarType::kF32), delta(c.gpu, b, ScalarType::kF32),
+      other(c.gpu, size, ScalarType::kF32);
   TypedArray device_weight(c.gpu, weight, c.instance.weight), out(c.gpu, size, c.instance.operand);
   const TypedArray& sum = in_place ? residual : other;
   const auto counts = make_counts(c.gpu, kRows, 1, 1);
@@ -106,13 +110,15 @@ void test_glu(Context& c, int inter, int padding) {
   const std::vector<double> x = random_values(c.rng, static_cast<size_t>(kRows) * stride, 4.0, ScalarType::kF32);
   TypedArray device_x(c.gpu, x, ScalarType::kF32), out(c.gpu, static_cast<size_t>(kRows) * inter, c.instance.operand);
   const auto counts = make_counts(c.gpu, kRows, 1, 1);
-  c.kernel.launch(GluArgs{counts.get(), device_x.ptr<float>(), device_x.ptr<float>() + inter, out.ptr(), inter, stride, stride},
-                  inter, kRows + 2);
+  c.kernel.launch(
+      GluArgs{counts.get(), device_x.ptr<float>(), device_x.ptr<float>() + inter, out.ptr(), inter, stride, stride},
+      inter, kRows + 2);
   const auto result = out.values();
   for (int r = 0; r < kRows; ++r) {
     for (int i = 0; i < inter; ++i) {
       const double expected = silu(x[r * stride + i]) * x[r * stride + inter + i];
-      c.outcome.near(result[r * inter + i], expected, c.out_limit(expected) + 8 * 0x1p-24 * std::abs(expected) + 1e-7, "glu");
+      c.outcome.near(result[r * inter + i], expected, c.out_limit(expected) + 8 * 0x1p-24 * std::abs(expected) + 1e-7,
+                     "glu");
     }
   }
 }
@@ -123,22 +129,25 @@ void test_elementwise(Context& c, int width) {
   const ScalarType type = family == "mul" ? c.instance.operand : ScalarType::kF32;
   const std::vector<double> a = random_values(c.rng, static_cast<size_t>(kRows) * a_stride, 2.0, ScalarType::kF32);
   const std::vector<double> b = random_values(c.rng, static_cast<size_t>(kRows) * b_stride, 2.0, ScalarType::kF32);
-  TypedArray device_a(c.gpu, a, ScalarType::kF32), device_b(c.gpu, b, ScalarType::kF32), out(c.gpu, static_cast<size_t>(kRows) * width, type);
+  TypedArray device_a(c.gpu, a, ScalarType::kF32), device_b(c.gpu, b, ScalarType::kF32),
+      out(c.gpu, static_cast<size_t>(kRows) * width, type);
   const auto counts = make_counts(c.gpu, 1, 1, kRows);
-  c.kernel.launch(ElementwiseArgs{counts.get(), device_a.ptr<float>(), device_b.ptr<float>(), out.ptr(), kRowsLogits, width,
-                                  a_stride, b_stride},
+  c.kernel.launch(ElementwiseArgs{counts.get(), device_a.ptr<float>(), device_b.ptr<float>(), out.ptr(), kRowsLogits,
+                                  width, a_stride, b_stride},
                   width, kRows + 2);
   const auto result = out.values();
   for (int r = 0; r < kRows; ++r) {
     for (int i = 0; i < width; ++i) {
       const double x = a[r * a_stride + i], y = b[r * b_stride + i];
       const double expected = family == "add" ? x + y : family == "mul" ? x * y : silu(x);
-      c.outcome.near(result[r * width + i], expected, rounding_limit(expected, type) + 4 * 0x1p-24 * std::abs(expected), family.c_str());
+      c.outcome.near(result[r * width + i], expected, rounding_limit(expected, type) + 4 * 0x1p-24 * std::abs(expected),
+                     family.c_str());
     }
   }
 }
 
-std::vector<double> rope_reference_table(const std::vector<int>& positions, const std::vector<double>& inv_freq, double factor) {
+std::vector<double> rope_reference_table(const std::vector<int>& positions, const std::vector<double>& inv_freq,
+                                         double factor) {
   std::vector<double> table;
   for (int p : positions) {
     for (bool sine : {false, true}) {
@@ -162,11 +171,13 @@ void test_rope_table(Context& c) {
   const std::vector<int> positions = {0, 1, 7, 1000, 4095, 32767, 131071, 1048575};
   const std::vector<double> inv_freq = inverse_frequencies(half);
   DeviceArray<int> device_positions(c.gpu, positions);
-  TypedArray frequencies(c.gpu, inv_freq, ScalarType::kF32), table(c.gpu, positions.size() * 2 * half, ScalarType::kF32);
+  TypedArray frequencies(c.gpu, inv_freq, ScalarType::kF32),
+      table(c.gpu, positions.size() * 2 * half, ScalarType::kF32);
   const int rows = static_cast<int>(positions.size());
   const auto counts = make_counts(c.gpu, rows, 1, 1);
-  c.kernel.launch(RopeTableArgs{counts.get(), device_positions.get(), frequencies.ptr<float>(), table.ptr<float>(), half, 1.25},
-                  1, rows + 2);
+  c.kernel.launch(
+      RopeTableArgs{counts.get(), device_positions.get(), frequencies.ptr<float>(), table.ptr<float>(), half, 1.25}, 1,
+      rows + 2);
   const auto result = table.values(), expected = rope_reference_table(positions, inv_freq, 1.25);
   for (size_t i = 0; i < result.size(); ++i) c.outcome.near(result[i], expected[i], 4 * 0x1p-24, "rope table");
 }
@@ -211,12 +222,13 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
   if (family == "rope_kv_write") {
     c.kernel.launch(RopeKvWriteArgs{counts, base, base + k_offset, base + v_offset, device_table.ptr<float>(),
                                     norms ? device_q_norm.ptr() : nullptr, norms ? device_k_norm.ptr() : nullptr,
-                                    device.token_seq.get(), device.seq_slot.get(), device.kv_index.get(), q_out.ptr<float>(),
-                                    device.view(b), heads, half, stride, stride, stride, eps},
+                                    device.token_seq.get(), device.seq_slot.get(), device.kv_index.get(),
+                                    q_out.ptr<float>(), device.view(b), heads, half, stride, stride, stride, eps},
                     heads + 2 * kv_heads, b.tokens + 2);
   } else if (family == "rope") {
-    c.kernel.launch(RopeArgs{counts, base, device_table.ptr<float>(), q_out.ptr<float>(), heads, head_dim, half, stride}, heads,
-                    b.tokens + 2);
+    c.kernel.launch(
+        RopeArgs{counts, base, device_table.ptr<float>(), q_out.ptr<float>(), heads, head_dim, half, stride}, heads,
+        b.tokens + 2);
   } else {
     c.kernel.launch(KvWriteArgs{counts, base + k_offset, base + v_offset, device.token_seq.get(), device.seq_slot.get(),
                                 device.kv_index.get(), device.view(b), stride, stride},
@@ -230,15 +242,18 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
     std::vector<double> magnitude;
     for (int h = 0; rotates && h < heads; ++h) {
       std::vector<double> expected(row + h * head_dim, row + (h + 1) * head_dim);
-      rotate(expected, &table[static_cast<size_t>(t) * 2 * half], half, norms && family == "rope_kv_write" ? &q_norm : nullptr, eps, magnitude);
+      rotate(expected, &table[static_cast<size_t>(t) * 2 * half], half,
+             norms && family == "rope_kv_write" ? &q_norm : nullptr, eps, magnitude);
       for (int i = 0; i < head_dim; ++i) {
-        c.outcome.near(q[(static_cast<size_t>(t) * heads + h) * head_dim + i], expected[i], 24 * 0x1p-24 * magnitude[i] + 1e-30, "q");
+        c.outcome.near(q[(static_cast<size_t>(t) * heads + h) * head_dim + i], expected[i],
+                       24 * 0x1p-24 * magnitude[i] + 1e-30, "q");
       }
     }
     for (int h = 0; writes_kv && h < kv_heads; ++h) {
       std::vector<double> key(row + k_offset + h * head_dim, row + k_offset + (h + 1) * head_dim);
       magnitude.assign(head_dim, 0);
-      if (rotates) rotate(key, &table[static_cast<size_t>(t) * 2 * half], half, norms ? &k_norm : nullptr, eps, magnitude);
+      if (rotates)
+        rotate(key, &table[static_cast<size_t>(t) * 2 * half], half, norms ? &k_norm : nullptr, eps, magnitude);
       const int64_t k_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, false);
       const int64_t v_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, true);
       for (int i = 0; i < head_dim; ++i) {
@@ -250,7 +265,8 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
     }
   }
   for (size_t i = 0; i < pool.size(); ++i) {
-    if (!written.count(static_cast<int64_t>(i))) c.outcome.exact(std::isnan(pool[i]), "a cache entry of no token was written");
+    if (!written.count(static_cast<int64_t>(i)))
+      c.outcome.exact(std::isnan(pool[i]), "a cache entry of no token was written");
   }
 }
 
@@ -269,7 +285,8 @@ void time_large(Context& c) {
     c.outcome.bandwidth(4.0 * size + out_bytes);
   } else if (family == "add_rms_norm") {
     c.outcome.us = c.kernel.time_us(
-        AddRmsNormArgs{counts.get(), a.get(), b.get(), weight.get(), a.get(), out.get(), kRowsTokens, width, 1e-5}, width, rows);
+        AddRmsNormArgs{counts.get(), a.get(), b.get(), weight.get(), a.get(), out.get(), kRowsTokens, width, 1e-5},
+        width, rows);
     c.outcome.bandwidth(12.0 * size + out_bytes);
   } else if (family == "glu") {
     c.outcome.us = c.kernel.time_us(

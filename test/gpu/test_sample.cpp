@@ -1,5 +1,5 @@
-// Sampling against a float64 re-statement of SampleArgs: the drawn id must be the one at the Philox draw's place in the kept mass, up to
-// the rounding of the mass.
+// Sampling against a float64 re-statement of SampleArgs: the drawn id must be the one at the Philox draw's place in the
+// kept mass, up to the rounding of the mass.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -88,7 +88,8 @@ void check_draw(const std::vector<double>& l, const SampleParams& p, int id, Out
     total += mass[i];
   }
   const double u = std::ldexp(static_cast<double>(philox(p.seed, p.position)), -64) * total;
-  // A neighbour on the edge of the kept set may fall on the other side of a threshold: that moves the place by its mass.
+  // A neighbour on the edge of the kept set may fall on the other side of a threshold: that moves the place by its
+  // mass.
   const double slack = 1e-5 * total;
   outcome.exact(u >= before - slack && u <= before + mass[id] + slack, "not the id at the draw's place");
 }
@@ -160,16 +161,22 @@ Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing) {
   DeviceArray<float> scratch(gpu, logits.size());
   DeviceArray<int> prev(gpu, max_rows);
   DeviceArray<SampleOut> ring(gpu, static_cast<size_t>(ring_entries) * max_rows);
-  const SampleArgs args = {counts.get(), device_logits.ptr<float>(), device_params.get(), device_bias.get(), device_mask.get(),
-                           device_penalties.get(), scratch.get(), prev.get(), ring.get(), vocab, mask_words, max_rows};
+  const SampleArgs args = {counts.get(),        device_logits.ptr<float>(),
+                           device_params.get(), device_bias.get(),
+                           device_mask.get(),   device_penalties.get(),
+                           scratch.get(),       prev.get(),
+                           ring.get(),          vocab,
+                           mask_words,          max_rows};
   kernel.launch(args, 1, max_rows);
 
   const auto ids = prev.values();
   const auto records = ring.values();
   for (int r = 0; r < count; ++r) {
     const SampleParams& p = rows[r].params;
-    const std::vector<double> raw(logits.begin() + static_cast<size_t>(r) * vocab, logits.begin() + static_cast<size_t>(r + 1) * vocab);
-    const auto l = processed(raw, rows[r], &penalties[static_cast<size_t>(p.slot) * vocab], &mask[static_cast<size_t>(r) * mask_words]);
+    const std::vector<double> raw(logits.begin() + static_cast<size_t>(r) * vocab,
+                                  logits.begin() + static_cast<size_t>(r + 1) * vocab);
+    const auto l = processed(raw, rows[r], &penalties[static_cast<size_t>(p.slot) * vocab],
+                             &mask[static_cast<size_t>(r) * mask_words]);
     const SampleOut& record = records[(step % ring_entries) * max_rows + r];
     outcome.exact(ids[r] >= 0 && ids[r] < vocab, "no id");
     outcome.exact(record.step == step && record.id == ids[r], "ring record differs");
@@ -182,7 +189,8 @@ Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing) {
       outcome.exact(record.count == p.top_logprobs, "count of top log-probabilities");
       std::vector<double> sorted = source;
       std::sort(sorted.rbegin(), sorted.rend());
-      for (int n = 0; n < p.top_logprobs; ++n) outcome.near(record.top_logprob[n], sorted[n] - lse, 1e-5, "top log-probability");
+      for (int n = 0; n < p.top_logprobs; ++n)
+        outcome.near(record.top_logprob[n], sorted[n] - lse, 1e-5, "top log-probability");
     }
     penalties[static_cast<size_t>(p.slot) * vocab + ids[r]] += 1;
     if (!outcome.failure.empty()) {

@@ -24,13 +24,14 @@ void test_prepare(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const std::vector<BlockUpdate> updates = {{1, 2, 3, 1000}, {0, 4, 5, 1001}, {1, 0, 0, 1002}};
 
   const auto counts = make_counts(gpu, 12, sequences, sequences, 0, static_cast<int>(updates.size()));
-  DeviceArray<int> device_tokens(gpu, tokens), device_start(gpu, query_start), device_slots(gpu, slots), device_flags(gpu, flags);
+  DeviceArray<int> device_tokens(gpu, tokens), device_start(gpu, query_start), device_slots(gpu, slots),
+      device_flags(gpu, flags);
   DeviceArray<BlockUpdate> device_updates(gpu, updates);
   DeviceArray<int> device_prev(gpu, prev), ids(gpu, tokens.size()), device_table(gpu, table);
   DeviceArray<u32> device_penalties(gpu, penalties);
-  kernel.launch(PrepareArgs{counts.get(), device_tokens.get(), device_start.get(), device_slots.get(), device_flags.get(),
-                            device_updates.get(), device_prev.get(), ids.get(), device_table.get(), device_penalties.get(),
-                            vocab, max_slots, stride},
+  kernel.launch(PrepareArgs{counts.get(), device_tokens.get(), device_start.get(), device_slots.get(),
+                            device_flags.get(), device_updates.get(), device_prev.get(), ids.get(), device_table.get(),
+                            device_penalties.get(), vocab, max_slots, stride},
                 1, 4);
 
   for (const BlockUpdate& u : updates) table[(u.group * max_slots + u.slot) * stride + u.index] = u.block;
@@ -58,17 +59,19 @@ void test_advance(const Kernel& kernel, Outcome& outcome) {
     std::vector<SampleParams> params(4);
     for (SampleParams& p : params) p.position = 50;
     DeviceArray<SampleParams> device_params(gpu, params);
-    kernel.launch(AdvanceArgs{counts.get(), tokens.get(), positions.get(), kv_index.get(), kv_len.get(), seq_flags.get(),
-                              device_params.get()},
+    kernel.launch(AdvanceArgs{counts.get(), tokens.get(), positions.get(), kv_index.get(), kv_len.get(),
+                              seq_flags.get(), device_params.get()},
                   1, 1);
     const bool on = flags != 0;
     const StepCounts after = counts.values()[0];
     outcome.exact(after.step == 41 + on && after.block_updates == (on ? 0 : 4), "counts differ");
-    outcome.exact(tokens.values() == (on ? std::vector<int>{-1, -2, -3, 99} : std::vector<int>{5, 6, 7, 99}), "tokens differ");
+    outcome.exact(tokens.values() == (on ? std::vector<int>{-1, -2, -3, 99} : std::vector<int>{5, 6, 7, 99}),
+                  "tokens differ");
     outcome.exact(positions.values() == std::vector<int>({10 + on, 20 + on, 30 + on, 99}), "positions differ");
     outcome.exact(kv_index.values() == std::vector<int>({1 + on, 2 + on, 3 + on, 99}), "kv_index differs");
     outcome.exact(kv_len.values() == std::vector<int>({2 + on, 3 + on, 4 + on, 99}), "kv_len differs");
-    outcome.exact(seq_flags.values() == (on ? std::vector<int>{0, 0, 0, 99} : std::vector<int>{1, 0, 1, 99}), "seq_flags differ");
+    outcome.exact(seq_flags.values() == (on ? std::vector<int>{0, 0, 0, 99} : std::vector<int>{1, 0, 1, 99}),
+                  "seq_flags differ");
     const auto p = device_params.values();
     for (int i = 0; i < 4; ++i) outcome.exact(p[i].position == (i < 3 && on ? 51 : 50), "sampling position differs");
   }
@@ -79,7 +82,8 @@ void test_row_scale(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const int n = 70, k = 333;
   std::vector<double> w = random_values(rng, static_cast<size_t>(n) * k, 1.0, kernel.instance->weight);
   for (int r = 0; r < n; ++r) {
-    for (int i = 0; i < k; ++i) w[r * k + i] = r == 5 ? 0 : rounded(std::ldexp(w[r * k + i], r * 3 - 100), kernel.instance->weight);
+    for (int i = 0; i < k; ++i)
+      w[r * k + i] = r == 5 ? 0 : rounded(std::ldexp(w[r * k + i], r * 3 - 100), kernel.instance->weight);
   }
   TypedArray device_w(gpu, w, kernel.instance->weight);
   DeviceArray<float> scale(gpu, n);

@@ -115,7 +115,7 @@ func.func @linear_bias(%x: tensor<?x8xf32>, %w: tensor<4x8xf32>, %b: tensor<8xf3
 // -----
 
 func.func @linear_accumulates_in_float32(%x: tensor<?x8xf16>, %w: tensor<4x8xf16>) {
-  // expected-error @+1 {{must be tensor of 32-bit float values}}
+  // expected-error @+1 {{must be 2D tensor of 32-bit float values}}
   %y = llm.linear %x, %w : (tensor<?x8xf16>, tensor<4x8xf16>) -> tensor<?x4xf16>
   return
 }

@@ -30,7 +30,8 @@ int main(int argc, char** argv) {
     Rng rng(seed);
     const Outcome outcome = test_kernel(kernel, rng, /*timing=*/false);
     (outcome.failure.empty() ? passed : failed) += 1;
-    std::printf("%s error/limit %.3f %s\n", outcome.failure.empty() ? "ok    " : "FAILED", outcome.worst, outcome.failure.c_str());
+    std::printf("%s error/limit %.3f %s\n", outcome.failure.empty() ? "ok    " : "FAILED", outcome.worst,
+                outcome.failure.c_str());
   }
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;

@@ -1,8 +1,10 @@
-// A CUDA driver of host memory and emulated launches, in the place of runtime/cuda/driver.cpp: the kernel tests run on it unchanged.
+// A CUDA driver of host memory and emulated launches, in the place of runtime/cuda/driver.cpp: the kernel tests run on
+// it unchanged.
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <string>
+#include <vector>
 
 #include "runtime/cuda/driver.h"
 #include "test/gpu/emulator/fibers.h"
@@ -21,15 +23,99 @@ CUresult allocate(CUdeviceptr* p, size_t bytes) {
   return *p ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+const llm_test::EmulatedKernel& kernel_of(CUfunction function) {
+  return *reinterpret_cast<const llm_test::EmulatedKernel*>(function);
+}
+
+struct FakeLaunch {
+  CUfunction function;
+  unsigned grid[3], threads, shared_bytes;
+  std::vector<std::byte> arguments;
+};
+
+// Nodes are added in an order that respects their edges, so that running them in this order is one of the graph's
+// orders.
+struct FakeGraph {
+  std::vector<FakeLaunch> launches;
+};
+
+CUresult add_kernel_node(CUgraphNode* node, CUgraph graph, const CUgraphNode*, size_t,
+                         const CUDA_KERNEL_NODE_PARAMS* p) {
+  auto* launches = &reinterpret_cast<FakeGraph*>(graph)->launches;
+  const auto* arguments = static_cast<const std::byte*>(p->kernelParams[0]);
+  launches->push_back({p->func,
+                       {p->gridDimX, p->gridDimY, p->gridDimZ},
+                       p->blockDimX,
+                       p->sharedMemBytes,
+                       std::vector<std::byte>(arguments, arguments + kernel_of(p->func).argument_bytes)});
+  *node = reinterpret_cast<CUgraphNode>(launches->size());
+  return CUDA_SUCCESS;
+}
+
+CUresult launch_graph(CUgraphExec graph, CUstream) {
+  for (const FakeLaunch& l : reinterpret_cast<FakeGraph*>(graph)->launches) {
+    llm_test::run_emulated(kernel_of(l.function), l.arguments.data(), l.grid[0], l.grid[1], l.grid[2], l.threads,
+                           l.shared_bytes);
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult device_attribute(int* value, CUdevice_attribute which, CUdevice) {
+  switch (which) {
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+      return *value = 9, CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+      return *value = 0, CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+      return *value = 227 * 1024, CUDA_SUCCESS;
+    default:
+      return *value = 1, CUDA_SUCCESS;
+  }
+}
+
 Driver make_driver() {
   Driver d;
   d.cuDeviceGet = [](CUdevice* device, int) { return *device = 0, CUDA_SUCCESS; };
-  d.cuDevicePrimaryCtxRetain = [](CUcontext* context, CUdevice) { return *context = some_handle<CUcontext>(), CUDA_SUCCESS; };
+  d.cuDevicePrimaryCtxRetain = [](CUcontext* context, CUdevice) {
+    return *context = some_handle<CUcontext>(), CUDA_SUCCESS;
+  };
   d.cuCtxSetCurrent = [](CUcontext) { return CUDA_SUCCESS; };
   d.cuStreamCreate = [](CUstream* stream, unsigned) { return *stream = some_handle<CUstream>(), CUDA_SUCCESS; };
   d.cuStreamSynchronize = [](CUstream) { return CUDA_SUCCESS; };
   d.cuDeviceGetName = [](char* name, int size, CUdevice) { return std::strncpy(name, "emulator", size), CUDA_SUCCESS; };
-  d.cuDeviceGetAttribute = [](int* value, CUdevice_attribute, CUdevice) { return *value = 0, CUDA_SUCCESS; };
+  d.cuDeviceGetAttribute = device_attribute;
+  d.cuDeviceGetCount = [](int* count) { return *count = 1, CUDA_SUCCESS; };
+  d.cuDevicePrimaryCtxRelease = [](CUdevice) { return CUDA_SUCCESS; };
+  d.cuMemGetInfo = [](size_t* free, size_t* total) { return *free = *total = size_t{4} << 30, CUDA_SUCCESS; };
+  d.cuMemHostAlloc = [](void** p, size_t bytes, unsigned) {
+    return allocate(reinterpret_cast<CUdeviceptr*>(p), bytes);
+  };
+  d.cuMemFreeHost = [](void* p) { return std::free(p), CUDA_SUCCESS; };
+  d.cuMemHostGetDevicePointer = [](CUdeviceptr* device, void* host, unsigned) {
+    return *device = reinterpret_cast<CUdeviceptr>(host), CUDA_SUCCESS;
+  };
+  d.cuStreamDestroy = [](CUstream) { return CUDA_SUCCESS; };
+  d.cuEventCreate = [](CUevent* event, unsigned) { return *event = some_handle<CUevent>(), CUDA_SUCCESS; };
+  d.cuEventDestroy = [](CUevent) { return CUDA_SUCCESS; };
+  d.cuEventRecord = [](CUevent, CUstream) { return CUDA_SUCCESS; };
+  d.cuEventQuery = [](CUevent) { return CUDA_SUCCESS; };
+  d.cuEventSynchronize = [](CUevent) { return CUDA_SUCCESS; };
+  d.cuEventElapsedTime = [](float* ms, CUevent, CUevent) { return *ms = 1, CUDA_SUCCESS; };
+  d.cuModuleLoadDataEx = [](CUmodule* module, const void*, unsigned, CUjit_option*, void**) {
+    return *module = some_handle<CUmodule>(), CUDA_SUCCESS;
+  };
+  d.cuModuleUnload = [](CUmodule) { return CUDA_SUCCESS; };
+  d.cuGraphCreate = [](CUgraph* graph, unsigned) {
+    return *graph = reinterpret_cast<CUgraph>(new FakeGraph), CUDA_SUCCESS;
+  };
+  d.cuGraphDestroy = [](CUgraph graph) { return delete reinterpret_cast<FakeGraph*>(graph), CUDA_SUCCESS; };
+  d.cuGraphAddKernelNode = add_kernel_node;
+  d.cuGraphInstantiate = [](CUgraphExec* exec, CUgraph graph, unsigned long long) {
+    return *exec = reinterpret_cast<CUgraphExec>(new FakeGraph(*reinterpret_cast<FakeGraph*>(graph))), CUDA_SUCCESS;
+  };
+  d.cuGraphExecDestroy = [](CUgraphExec exec) { return delete reinterpret_cast<FakeGraph*>(exec), CUDA_SUCCESS; };
+  d.cuGraphUpload = [](CUgraphExec, CUstream) { return CUDA_SUCCESS; };
+  d.cuGraphLaunch = launch_graph;
   d.cuMemAlloc = allocate;
   d.cuMemFree = [](CUdeviceptr p) { return std::free(reinterpret_cast<void*>(p)), CUDA_SUCCESS; };
   d.cuMemsetD8Async = [](CUdeviceptr p, unsigned char value, size_t bytes, CUstream) {
@@ -43,12 +129,12 @@ Driver make_driver() {
   };
   d.cuFuncSetAttribute = [](CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; };
   d.cuModuleGetFunction = [](CUfunction* function, CUmodule, const char* name) {
-    *function = reinterpret_cast<CUfunction>(llm_test::find_emulated(name));
+    *function = reinterpret_cast<CUfunction>(const_cast<llm_test::EmulatedKernel*>(llm_test::find_emulated(name)));
     return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
   };
   d.cuLaunchKernel = [](CUfunction function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned,
                         unsigned shared_bytes, CUstream, void** parameters, void**) {
-    llm_test::run_emulated(reinterpret_cast<llm_test::EmulatedBody>(function), parameters[0], x, y, z, threads, shared_bytes);
+    llm_test::run_emulated(kernel_of(function), parameters[0], x, y, z, threads, shared_bytes);
     return CUDA_SUCCESS;
   };
   return d;
@@ -62,6 +148,8 @@ llm::Result<const Driver*> Driver::load() {
 }
 
 std::string Driver::error_text(CUresult status) const { return "emulated CUDA error " + std::to_string(status); }
+
+bool is_sticky(CUresult) { return false; }
 
 llm::Status Driver::check(CUresult status, const std::string& what) const {
   if (status == CUDA_SUCCESS) return {};

@@ -1,13 +1,36 @@
 #include "test/gpu/emulator/fibers.h"
 
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <vector>
+
+// Saves the callee-saved registers and the stack pointer to *from, and goes on where `to` was saved. (swapcontext would
+// do, but makes a system call each time.)
+extern "C" void llm_test_switch_stack(void** from, void* to);
+asm(R"(
+  .text
+  .globl llm_test_switch_stack
+llm_test_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+)");
 
 namespace llm_test {
 namespace {
@@ -21,8 +44,11 @@ struct AsyncCopy {
 };
 
 struct Fiber {
-  ucontext_t context;
+  void* stack_pointer = nullptr;
   bool done = false;
+  // What it waits for: a counter, until it is above `limit`; null: nothing.
+  const uint64_t* counter = nullptr;
+  uint64_t limit = 0;
   std::vector<AsyncCopy> open_group;
   std::deque<std::vector<AsyncCopy>> groups;
   uint64_t exchanges = 0;  // collectives that this lane has entered
@@ -47,15 +73,22 @@ struct Block {
   uint32_t waiting = 0;   // fibers at the block barrier
   uint64_t barriers = 0;  // completed
   uint32_t alive = 0;
-  uint64_t progress = 0;  // changes whenever a fiber may go on
-  ucontext_t scheduler;
+  void* scheduler = nullptr;
 };
 
 Block* block = nullptr;
 char* stacks = nullptr;
 size_t stack_count = 0;
 
-void yield() { swapcontext(&block->fibers[block->current].context, &block->scheduler); }
+void switch_to_scheduler() { llm_test_switch_stack(&block->fibers[block->current].stack_pointer, block->scheduler); }
+
+void wait_until_above(const uint64_t& counter, uint64_t limit) {
+  if (counter > limit) return;
+  Fiber& fiber = block->fibers[block->current];
+  fiber.counter = &counter;
+  fiber.limit = limit;
+  switch_to_scheduler();
+}
 
 void fiber_main() {
   Block& b = *block;
@@ -64,17 +97,24 @@ void fiber_main() {
   async_wait(0);
   fiber.done = true;
   --b.alive;
-  ++b.progress;
   // A thread that has ended no longer takes part in barriers.
   if (b.alive > 0 && b.waiting == b.alive) {
     b.waiting = 0;
     ++b.barriers;
   }
-  swapcontext(&fiber.context, &b.scheduler);
+  switch_to_scheduler();
 }
 
-std::map<std::string, EmulatedBody>& registry() {
-  static std::map<std::string, EmulatedBody> kernels;
+// A stack as llm_test_switch_stack leaves one: six registers, then the address to go on at. On entry to a function the
+// stack pointer is 8 below a multiple of 16.
+void* new_stack(char* base) {
+  void** top = reinterpret_cast<void**>(base + kStackBytes) - 1;
+  *--top = reinterpret_cast<void*>(fiber_main);
+  return top - 6;
+}
+
+std::map<std::string, const EmulatedKernel*>& registry() {
+  static std::map<std::string, const EmulatedKernel*> kernels;
   return kernels;
 }
 
@@ -82,38 +122,38 @@ void run_block(Block& b) {
   block = &b;
   if (stack_count < b.threads) {
     if (stacks) munmap(stacks, stack_count * kStackBytes);
-    stacks = static_cast<char*>(
-        mmap(nullptr, b.threads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    stacks = static_cast<char*>(mmap(nullptr, b.threads * kStackBytes, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     stack_count = b.threads;
   }
   b.fibers.assign(b.threads, Fiber());
   b.warps.assign((b.threads + kLanes - 1) / kLanes, Warp());
   b.alive = b.threads;
   b.waiting = 0;
-  for (uint32_t t = 0; t < b.threads; ++t) {
-    getcontext(&b.fibers[t].context);
-    b.fibers[t].context.uc_stack.ss_sp = stacks + t * kStackBytes;
-    b.fibers[t].context.uc_stack.ss_size = kStackBytes;
-    b.fibers[t].context.uc_link = nullptr;
-    makecontext(&b.fibers[t].context, fiber_main, 0);
-  }
+  for (uint32_t t = 0; t < b.threads; ++t) b.fibers[t].stack_pointer = new_stack(stacks + t * kStackBytes);
   while (b.alive > 0) {
-    const uint64_t before = b.progress;
+    bool ran = false;
     // Backwards, so that code which happens to work when lane 0 runs first does not pass for that reason.
     for (uint32_t t = b.threads; t-- > 0;) {
-      if (b.fibers[t].done) continue;
+      Fiber& fiber = b.fibers[t];
+      if (fiber.done || (fiber.counter && *fiber.counter <= fiber.limit)) continue;
+      fiber.counter = nullptr;
       b.current = t;
-      swapcontext(&b.scheduler, &b.fibers[t].context);
+      ran = true;
+      llm_test_switch_stack(&b.scheduler, fiber.stack_pointer);
     }
-    if (b.progress == before) emulator_fail("deadlock: a barrier or warp collective that not all threads reach");
+    if (!ran) emulator_fail("deadlock: a barrier or warp collective that not all threads reach");
   }
 }
 
 }  // namespace
 
-EmulatedKernel::EmulatedKernel(const char* entry, EmulatedBody body) { registry()[entry] = body; }
+EmulatedKernel::EmulatedKernel(const char* entry, EmulatedBody kernel_body, size_t bytes)
+    : body(kernel_body), argument_bytes(bytes) {
+  registry()[entry] = this;
+}
 
-EmulatedBody find_emulated(const std::string& entry) {
+const EmulatedKernel* find_emulated(const std::string& entry) {
   const auto found = registry().find(entry);
   return found == registry().end() ? nullptr : found->second;
 }
@@ -123,13 +163,13 @@ void emulator_fail(const std::string& message) {
   std::exit(1);
 }
 
-void run_emulated(EmulatedBody body, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned threads,
-                  size_t shared_bytes) {
+void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                  unsigned threads, size_t shared_bytes) {
   constexpr size_t kGuardBytes = 256;
   constexpr char kGuard = 0x5a;
   std::vector<char> storage(shared_bytes + kGuardBytes + 128);
   Block b;
-  b.body = body;
+  b.body = kernel.body;
   b.args = args;
   b.threads = threads;
   b.shared = storage.data() + (128 - reinterpret_cast<uintptr_t>(storage.data()) % 128);
@@ -154,13 +194,11 @@ char* block_shared() { return block->shared; }
 void block_barrier() {
   Block& b = *block;
   const uint64_t generation = b.barriers;
-  ++b.progress;
   if (++b.waiting == b.alive) {
     b.waiting = 0;
     ++b.barriers;
-    return;
   }
-  while (b.barriers == generation) yield();
+  wait_until_above(b.barriers, generation);
 }
 
 void warp_barrier() {
@@ -175,12 +213,11 @@ const void* warp_exchange(const void* value, size_t bytes) {
   const uint64_t number = fiber.exchanges++;
   const size_t set = number % 2;
   std::memcpy(warp.deposits[set] + b.current % kLanes * bytes, value, bytes);
-  ++b.progress;
   if (++warp.arrived[set] == kLanes) {
     warp.arrived[set] = 0;
     ++warp.completed;
   }
-  while (warp.completed <= number) yield();
+  wait_until_above(warp.completed, number);
   return warp.deposits[set];
 }
 

@@ -1,7 +1,9 @@
-// Runs a CUDA block on one host thread: each CUDA thread is a fiber, and barriers and warp collectives switch between fibers.
+// Runs a CUDA block on one host thread: each CUDA thread is a fiber, and barriers and warp collectives switch between
+// fibers.
 //
-// What it catches on a machine without a GPU: wrong indices, missing barriers that matter for the order of fibers, collectives that not all
-// lanes reach (reported as a deadlock), accesses to shared memory beyond what the variant declares, unaligned vector accesses.
+// What it catches on a machine without a GPU: wrong indices, missing barriers that matter for the order of fibers,
+// collectives that not all lanes reach (reported as a deadlock), accesses to shared memory beyond what the variant
+// declares, unaligned vector accesses.
 #pragma once
 
 #include <cstddef>
@@ -13,19 +15,23 @@ namespace llm_test {
 
 using EmulatedBody = void (*)(const void* args, unsigned x, unsigned y, unsigned z, char* shared);
 
-// Registers a kernel under its entry name.
+// Registers itself under its entry name; static.
 struct EmulatedKernel {
-  EmulatedKernel(const char* entry, EmulatedBody body);
+  EmulatedBody body;
+  size_t argument_bytes;
+
+  EmulatedKernel(const char* entry, EmulatedBody body, size_t argument_bytes);
 };
-EmulatedBody find_emulated(const std::string& entry);  // null: not compiled in
+const EmulatedKernel* find_emulated(const std::string& entry);  // null: not compiled in
 
 // Runs all blocks of a launch, one after the other.
-void run_emulated(EmulatedBody body, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned threads,
-                  size_t shared_bytes);
+void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                  unsigned threads, size_t shared_bytes);
 
 [[noreturn]] void emulator_fail(const std::string& message);
 
-// --- What the running fiber sees ----------------------------------------------------------------------------------------
+// --- What the running fiber sees
+// ----------------------------------------------------------------------------------------
 
 uint32_t current_thread();
 uint32_t block_threads();

@@ -1,5 +1,6 @@
-// Stands in for kernels_templates/cuda/ptx.h: the block, warp and instruction names that kernels use, on a CPU. A block's threads are
-// fibers of one host thread (see ../fibers.h), so that barriers and warp collectives are switches between them.
+// Stands in for kernels_templates/cuda/ptx.h: the block, warp and instruction names that kernels use, on a CPU. A
+// block's threads are fibers of one host thread (see ../fibers.h), so that barriers and warp collectives are switches
+// between them.
 #pragma once
 
 #include <cmath>
@@ -12,12 +13,12 @@
 #define KERNEL_FN inline __attribute__((always_inline))
 #define KERNEL_CALL inline
 
-#define LLM_KERNEL(entry, threads, Args, ...)                                                         \
-  namespace {                                                                                         \
-  void entry(const void* args, unsigned x, unsigned y, unsigned z, char* shared) {                    \
-    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z}, shared);                              \
-  }                                                                                                   \
-  const llm_test::EmulatedKernel kRegister_##entry(#entry, entry);                                    \
+#define LLM_KERNEL(entry, threads, Args, ...)                                      \
+  namespace {                                                                      \
+  void entry(const void* args, unsigned x, unsigned y, unsigned z, char* shared) { \
+    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z}, shared);           \
+  }                                                                                \
+  const llm_test::EmulatedKernel kRegister_##entry(#entry, entry, sizeof(Args));   \
   }
 
 #define kInfinity __builtin_huge_valf()

@@ -1,10 +1,13 @@
-// Stands in for kernels_templates/cuda/tensor_core.h: matrix fragments lie in the lanes as the PTX manual lays them out, except for
-// wmma, whose layout is unspecified: there a lane's registers hold row lane / 2 of the matrix, half of it each.
+// Stands in for kernels_templates/cuda/tensor_core.h: matrix fragments lie in the lanes as the PTX manual lays them
+// out, except for wmma, whose layout is unspecified: there a lane's registers hold row lane / 2 of the matrix, half of
+// it each.
 #pragma once
 
 #include "cuda/types.h"
 
-inline u32 shared_address(const void* p) { return static_cast<u32>(static_cast<const char*>(p) - llm_test::block_shared()); }
+inline u32 shared_address(const void* p) {
+  return static_cast<u32>(static_cast<const char*>(p) - llm_test::block_shared());
+}
 
 template <typename T>
 KERNEL_FN float fragment_value(u32 word, int high) {
@@ -13,7 +16,8 @@ KERNEL_FN float fragment_value(u32 word, int high) {
   return high ? b : a;
 }
 
-// --- wmma ----------------------------------------------------------------------------------------------------------------
+// --- wmma
+// ----------------------------------------------------------------------------------------------------------------
 
 template <typename T>
 struct WmmaOperand {
@@ -23,7 +27,8 @@ struct WmmaOperand {
 // Row lane % 16; each lane holds all sixteen values of it.
 template <typename T>
 void wmma_load_row(WmmaOperand<T>& f, const T* p, int stride) {
-  if (reinterpret_cast<uintptr_t>(p) % 32 != 0 || stride % 8 != 0) llm_test::emulator_fail("wmma load of an unaligned tile");
+  if (reinterpret_cast<uintptr_t>(p) % 32 != 0 || stride % 8 != 0)
+    llm_test::emulator_fail("wmma load of an unaligned tile");
   std::memcpy(f.r, p + (llm_test::current_thread() % 16) * static_cast<u32>(stride), 32);
   llm_test::warp_barrier();
 }
@@ -53,7 +58,8 @@ inline void wmma_store(float* p, const float (&d)[8], int stride) {
   llm_test::warp_barrier();
 }
 
-// --- mma m16n8k16 -----------------------------------------------------------------------------------------------------------
+// --- mma m16n8k16
+// -----------------------------------------------------------------------------------------------------------
 
 template <typename T>
 void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
@@ -84,14 +90,16 @@ void load_matrices(u32 (&r)[4], u32 address) {
     return static_cast<u32>(v);
   };
   for (u32 m = 0; m < 4; ++m) {
-    r[m] = Transposed ? value(m, 2 * t, g) | value(m, 2 * t + 1, g) << 16 : value(m, g, 2 * t) | value(m, g, 2 * t + 1) << 16;
+    r[m] = Transposed ? value(m, 2 * t, g) | value(m, 2 * t + 1, g) << 16
+                      : value(m, g, 2 * t) | value(m, g, 2 * t + 1) << 16;
   }
   llm_test::warp_barrier();
 }
 inline void ldmatrix_x4(u32 (&r)[4], u32 address) { load_matrices<false>(r, address); }
 inline void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) { load_matrices<true>(r, address); }
 
-// --- cp.async: nothing arrives before the wait that promises it --------------------------------------------------------------
+// --- cp.async: nothing arrives before the wait that promises it
+// --------------------------------------------------------------
 
 inline void copy_async16(u32 destination, const void* source, bool valid) {
   if (destination % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0) {

@@ -1,0 +1,230 @@
+// The verifier: every field of a good index set to bad values is refused, with a message.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "plan/plan_reader.h"
+#include "test/plan/sample_plan.h"
+
+namespace llm {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint64_t kHuge = ~uint64_t{0};
+
+struct Corruption {
+  const char* name;
+  std::function<void(fb::PlanT&)> corrupt;
+  const char* message;  // part of it
+};
+
+fb::TargetT& target(fb::PlanT& p) { return *p.targets[0]; }
+fb::ProgramT& forward(fb::PlanT& p) { return *target(p).programs[0]; }
+fb::LaunchT& launch(fb::PlanT& p, size_t i) { return *forward(p).launches[i]; }
+
+void set_segment(fb::PlanT& p, size_t i, uint64_t offset, uint64_t stored, uint64_t raw, int kind = 0, int compression = 0) {
+  p.segments[i] = fb::Segment(offset, stored, raw, fb::Hash128(0, 0), static_cast<fb::SegmentKind>(kind), static_cast<fb::Compression>(compression));
+}
+
+void set_part(fb::PlanT& p, fb::WeightPart part) { target(p).weights[0]->parts[0] = part; }
+void set_slot(fb::PlanT& p, uint64_t value, uint32_t index, int kind) {
+  launch(p, 0).slots[0] = fb::Slot(value, index, static_cast<fb::SlotKind>(kind));
+}
+fb::IoFieldT& field(fb::PlanT& p, const std::string& name) {
+  for (auto& f : p.io_fields)
+    if (f->name == name) return *f;
+  return *p.io_fields[0];
+}
+fb::StateBufferT& state(fb::PlanT& p, const std::string& name) {
+  for (auto& s : target(p).states)
+    if (s->name == name) return *s;
+  return *target(p).states[0];
+}
+
+const Corruption kCorruptions[] = {
+    // clang-format off
+    // Segments
+    {"segment_unaligned", [](auto& p) { set_segment(p, 0, 8, 13, 13); }, "a segment lies outside of the file"},
+    {"segment_beyond", [](auto& p) { set_segment(p, 0, uint64_t{1} << 40, 13, 13); }, "a segment lies outside of the file"},
+    {"segment_too_long", [](auto& p) { set_segment(p, 0, 0, uint64_t{1} << 40, uint64_t{1} << 40); }, "a segment lies outside of the file"},
+    {"segment_wraps", [](auto& p) { set_segment(p, 0, 4096, kHuge - 4095, kHuge - 4095); }, "a segment lies outside of the file"},
+    {"segment_kind", [](auto& p) { set_segment(p, 0, 0, 13, 13, 99); }, "unknown kind or compression"},
+    {"segment_compression", [](auto& p) { set_segment(p, 0, 0, 13, 13, 0, 2); }, "unknown kind or compression"},
+    {"segment_two_sizes", [](auto& p) { set_segment(p, 0, 0, 13, 14); }, "a segment with two sizes"},
+    // Source files and tensors
+    {"file_leaves_folder", [](auto& p) { p.files[0]->name = "../model.safetensors"; }, "leaves the model folder"},
+    {"file_absolute", [](auto& p) { p.files[0]->name = "/etc/passwd"; }, "leaves the model folder"},
+    {"file_dot", [](auto& p) { p.files[0]->name = ".."; }, "leaves the model folder"},
+    {"file_nameless", [](auto& p) { p.files[0]->name = ""; }, "leaves the model folder"},
+    {"file_nul", [](auto& p) { p.files[0]->name = std::string("a\0b", 3); }, "leaves the model folder"},
+    {"file_header", [](auto& p) { p.files[0]->header_bytes = 4097; }, "header larger than itself"},
+    {"tensor_file", [](auto& p) { p.tensors[0]->file = 1; }, "a tensor of a missing file"},
+    {"tensor_type", [](auto& p) { p.tensors[0]->dtype = 3; }, "tensor tensor0 of unknown type"},
+    {"tensor_offset", [](auto& p) { p.tensors[0]->offset = 4096 - 383; }, "tensor tensor0 lies outside of its file"},
+    {"tensor_offset_huge", [](auto& p) { p.tensors[0]->offset = kHuge; }, "tensor tensor0 lies outside of its file"},
+    {"tensor_rows", [](auto& p) { p.tensors[0]->rows = 1000; }, "tensor tensor0 lies outside of its file"},
+    {"tensor_overflow", [](auto& p) { p.tensors[0]->rows = uint64_t{1} << 33, p.tensors[0]->cols = uint64_t{1} << 33; }, "tensor tensor0 lies outside"},
+    // Limits and model
+    {"no_model", [](auto& p) { p.model.reset(); }, "model or limits missing"},
+    {"no_limits", [](auto& p) { p.limits.reset(); }, "model or limits missing"},
+    {"max_context_0", [](auto& p) { p.limits->max_context = 0; }, "a limit of 0"},
+    {"max_batch_0", [](auto& p) { p.limits->max_batch = 0; }, "a limit of 0"},
+    {"max_step_tokens_huge", [](auto& p) { p.limits->max_step_tokens = kHuge; }, "a limit of"},
+    {"max_logits_huge", [](auto& p) { p.limits->max_logits = kHuge; }, "a limit of"},
+    {"block_tokens_0", [](auto& p) { p.limits->block_tokens = 0; }, "a limit of 0"},
+    {"ring_entries_0", [](auto& p) { p.limits->ring_entries = 0; }, "a limit of 0"},
+    {"block_updates_huge", [](auto& p) { p.limits->max_block_updates = kHuge / 16 + 1; }, "a limit of"},
+    {"bias_pairs_huge", [](auto& p) { p.limits->max_bias_pairs = kHuge / 8 + 1; }, "a limit of"},
+    {"mask_words_huge", [](auto& p) { p.limits->mask_words = kHuge / 4 + 1; }, "a limit of"},
+    {"mask_words_short", [](auto& p) { p.limits->mask_words = 1; }, "masks shorter than the vocabulary"},
+    {"io_bytes_huge", [](auto& p) { p.limits->io_bytes = kHuge; }, "an io set of"},
+    {"table_stride_short", [](auto& p) { p.limits->table_stride = 3; }, "block tables shorter than the context"},
+    {"vocab_0", [](auto& p) { p.model->vocab = 0; }, "a model dimension of 0"},
+    {"hidden_0", [](auto& p) { p.model->hidden = 0; }, "a model dimension of 0"},
+    {"heads_huge", [](auto& p) { p.model->heads = kHuge; }, "a model dimension of"},
+    {"layers_huge", [](auto& p) { p.model->layers = uint64_t{1} << 31; }, "a model of 2147483648 layers"},
+    {"layers_more", [](auto& p) { p.model->layers = 3; }, "a layer without a KV group"},
+    // KV groups
+    {"kv_type", [](auto& p) { p.kv_groups[0]->dtype = 7; }, "a KV group of unknown type"},
+    {"kv_block_bytes", [](auto& p) { p.kv_groups[0]->block_bytes += 4; }, "block size does not match"},
+    {"kv_block_bytes_0", [](auto& p) { p.kv_groups[0]->block_bytes = p.kv_groups[0]->kv_heads = 0; }, "block size does not match"},
+    {"kv_overflow", [](auto& p) { p.kv_groups[0]->kv_heads = p.kv_groups[0]->head_dim = uint64_t{1} << 33; }, "block size does not match"},
+    {"kv_huge", [](auto& p) { p.kv_groups[0]->kv_heads = uint64_t{1} << 40, p.kv_groups[0]->block_bytes = uint64_t{1} << 49; }, "block size does not match"},
+    {"kv_block_tokens", [](auto& p) { p.kv_groups[0]->block_tokens = 8, p.kv_groups[0]->block_bytes /= 2; }, "blocks differ from the limits"},
+    {"kv_layer_out_of_range", [](auto& p) { p.kv_groups[0]->layers[1] = 2; }, "KV layer 2 is out of range or listed twice"},
+    {"kv_layer_twice", [](auto& p) { p.kv_groups[0]->layers[1] = 0; }, "KV layer 0 is out of range or listed twice"},
+    {"kv_no_groups", [](auto& p) { p.kv_groups.clear(); }, "a layer without a KV group"},
+    // Io fields
+    {"io_beyond", [](auto& p) { field(p, "mask").offset = p.limits->io_bytes; }, "an io field lies outside of the io set"},
+    {"io_offset_huge", [](auto& p) { field(p, "mask").offset = kHuge - 15; }, "an io field lies outside of the io set"},
+    {"io_bytes_wrap", [](auto& p) { field(p, "mask").bytes = kHuge; }, "an io field lies outside of the io set"},
+    {"io_unaligned", [](auto& p) { field(p, "tokens").offset += 4; }, "an io field lies outside of the io set"},
+    {"io_small", [](auto& p) { field(p, "tokens").bytes = 60; }, "io field tokens has 60 bytes, the limits need 64"},
+    {"io_counts_small", [](auto& p) { field(p, "counts").bytes = 63; }, "io field counts has 63 bytes, the limits need 64"},
+    {"io_limit_grown", [](auto& p) { p.limits->max_batch = 3; }, "io field query_start has"},
+    {"io_missing", [](auto& p) { p.io_fields.pop_back(); }, "no io field mask"},
+    {"io_renamed", [](auto& p) { field(p, "seq_slot").name = "seq_slots"; }, "no io field seq_slot"},
+    {"io_twice", [](auto& p) { field(p, "kv_index").name = "positions"; }, "io field positions is listed twice"},
+    // Text
+    {"text_segment", [](auto& p) { p.text[0]->segment = kSampleSegments; }, "a text asset names a missing segment"},
+    // Target
+    {"no_targets", [](auto& p) { p.targets.clear(); }, "no targets"},
+    {"target_kind", [](auto& p) { target(p).kind = static_cast<fb::TargetKind>(2); }, "target x86-64-v3: unknown kind"},
+    {"module_segment", [](auto& p) { target(p).modules[0]->object = kSampleSegments; }, "a module without its segment"},
+    {"module_negative", [](auto& p) { target(p).modules[0]->ptx = -2; }, "a module without its segment"},
+    {"module_empty", [](auto& p) { target(p).modules[0]->object = -1; }, "a module without code"},
+    {"module_wrong_kind", [](auto& p) { target(p).kind = fb::TargetKind::cuda; }, "a module without code"},
+    {"kernel_module", [](auto& p) { target(p).kernels[0]->module_index = 1; }, "a kernel of a missing module"},
+    {"kernel_nameless", [](auto& p) { target(p).kernels[0]->name = ""; }, "a kernel of a missing module"},
+    {"kernel_threads", [](auto& p) { target(p).kernels[0]->threads = 1025; }, "impossible launch bounds"},
+    {"kernel_shared", [](auto& p) { target(p).kernels[0]->shared_bytes = (1u << 20) + 1; }, "impossible launch bounds"},
+    {"constant_segment", [](auto& p) { target(p).constants[0]->segment = kSampleSegments; }, "a constant that does not match its segment"},
+    {"constant_bytes", [](auto& p) { target(p).constants[0]->bytes = 32; }, "a constant that does not match its segment"},
+    {"arena_huge", [](auto& p) { target(p).arena_bytes = kHuge; }, "an arena of impossible size"},
+    {"state_huge", [](auto& p) { state(p, "sample_scratch").bytes = kHuge; }, "a state buffer of impossible size"},
+    {"state_small", [](auto& p) { state(p, "logits").bytes = 639; }, "state buffer logits has 639 bytes, the limits need 640"},
+    {"state_ring_small", [](auto& p) { state(p, "ring").bytes -= 1; }, "state buffer ring has"},
+    {"state_ring_on_device", [](auto& p) { state(p, "ring").host = false; }, "state buffer ring is not in host memory"},
+    {"state_missing", [](auto& p) { state(p, "prev").name = "previous"; }, "no state buffer prev"},
+    {"state_twice", [](auto& p) { state(p, "sample_scratch").name = "logits"; }, "state buffer logits is listed twice"},
+    {"state_vocab_grown", [](auto& p) { p.model->vocab = 64; }, "state buffer penalty_counts has"},
+    // Weights
+    {"weight_type", [](auto& p) { target(p).weights[0]->dtype = 3; }, "weight rows of unknown type or layout"},
+    {"weight_layout", [](auto& p) { target(p).weights[0]->layout = static_cast<fb::WeightLayout>(2); }, "weight rows of unknown type or layout"},
+    {"weight_empty", [](auto& p) { target(p).weights[0]->rows = 0; }, "weight rows of impossible shape"},
+    {"weight_huge", [](auto& p) { target(p).weights[0]->cols = kHuge; }, "weight rows of impossible shape"},
+    {"weight_overflow", [](auto& p) { target(p).weights[0]->rows = target(p).weights[0]->cols = uint64_t{1} << 40; }, "its shape needs"},
+    {"weight_bytes", [](auto& p) { target(p).weights[0]->bytes = 12 * 8 * 4 - 1; }, "weight rows: 383 bytes, its shape needs 384"},
+    {"weight_unpadded", [](auto& p) { target(p).weights[1]->bytes = 12 * 8 * 4; }, "weight packed: 384 bytes, its shape needs 512"},
+    {"weight_segment", [](auto& p) { target(p).weights[1]->segment = kSampleSegments; }, "names a segment of another size"},
+    {"weight_segment_size", [](auto& p) { target(p).weights[1]->segment = kCodeSegment; }, "names a segment of another size"},
+    {"weight_segment_negative", [](auto& p) { target(p).weights[0]->segment = -2; }, "weight rows comes from nowhere"},
+    {"weight_compressed", [](auto& p) { const auto s = p.segments[kWeightSegment]; p.segments[kWeightSegment] = fb::Segment(s.offset(), s.stored_bytes(), s.raw_bytes(), s.hash(), s.kind(), fb::Compression::zstd); }, "or a compressed one"},
+    {"weight_no_parts", [](auto& p) { target(p).weights[0]->parts.clear(); }, "weight rows comes from nowhere"},
+    {"weight_init_kernel", [](auto& p) { target(p).weights[1]->init_kernel = 2; }, "weight packed names a missing kernel"},
+    {"weight_init_negative", [](auto& p) { target(p).weights[1]->init_kernel = -2; }, "weight packed names a missing kernel"},
+    {"weight_init_missing", [](auto& p) { target(p).weights[1]->init_kernel = -1; }, "layout and init kernel disagree"},
+    {"weight_init_superfluous", [](auto& p) { target(p).weights[0]->init_kernel = 0; }, "layout and init kernel disagree"},
+    {"part_tensor", [](auto& p) { set_part(p, {0, 8, 0, 8, 0, 2}); }, "weight rows names a missing tensor"},
+    {"part_type", [](auto& p) { p.tensors[0]->dtype = 1; }, "differ in type"},
+    {"part_rows", [](auto& p) { set_part(p, {5, 13, 0, 8, 0, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_rows_reversed", [](auto& p) { set_part(p, {8, 8, 0, 8, 0, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_cols", [](auto& p) { set_part(p, {0, 8, 1, 9, 0, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_narrow", [](auto& p) { set_part(p, {0, 8, 0, 4, 0, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_cols_wrap", [](auto& p) { set_part(p, {0, 8, kHuge, 7, 0, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_dst", [](auto& p) { set_part(p, {0, 8, 0, 8, 5, 0}); }, "takes a range outside of tensor tensor0"},
+    {"part_dst_huge", [](auto& p) { set_part(p, {0, 8, 0, 8, kHuge - 3, 0}); }, "takes a range outside of tensor tensor0"},
+    // Programs and launches
+    {"no_programs", [](auto& p) { target(p).programs.clear(); }, "no programs"},
+    {"program_kind", [](auto& p) { forward(p).kind = static_cast<fb::ProgramKind>(2); }, "a program of unknown kind"},
+    {"program_logits_0", [](auto& p) { forward(p).logits = 0; }, "more logit rows than the limits"},
+    {"program_logits", [](auto& p) { forward(p).logits = 5; }, "more logit rows than the limits"},
+    {"program_tokens_0", [](auto& p) { forward(p).tokens = 0; }, "a program beyond the limits"},
+    {"program_tokens", [](auto& p) { forward(p).tokens = 17; }, "a program beyond the limits"},
+    {"program_seqs", [](auto& p) { forward(p).seqs = 3; }, "a program beyond the limits"},
+    {"launch_kernel", [](auto& p) { launch(p, 0).kernel = 2; }, "a launch of a missing kernel"},
+    {"launch_grid_0", [](auto& p) { launch(p, 0).grid_y = 0; }, "a launch with an impossible grid"},
+    {"launch_grid_huge", [](auto& p) { launch(p, 0).grid_x = 0x80000000u; }, "a launch with an impossible grid"},
+    {"launch_slots", [](auto& p) { launch(p, 0).slots.resize(513); }, "a launch with too many arguments"},
+    {"launch_after_itself", [](auto& p) { launch(p, 1).after = {1}; }, "a launch that waits for a later one"},
+    {"launch_after_huge", [](auto& p) { launch(p, 1).after = {0xffffffffu}; }, "a launch that waits for a later one"},
+    {"launch_no_bytes", [](auto& p) { launch(p, 0).bytes.reset(); }, "a launch without costs"},
+    {"launch_no_flops", [](auto& p) { launch(p, 0).flops.reset(); }, "a launch without costs"},
+    {"slot_kind", [](auto& p) { set_slot(p, 0, 0, 7); }, "an argument of unknown kind"},
+    {"slot_arena", [](auto& p) { set_slot(p, 4097, 0, 1); }, "an argument outside of the arena"},
+    {"slot_weight", [](auto& p) { set_slot(p, 0, 2, 2); }, "an argument outside of its weight"},
+    {"slot_weight_offset", [](auto& p) { set_slot(p, 385, 0, 2); }, "an argument outside of its weight"},
+    {"slot_constant", [](auto& p) { set_slot(p, 0, 1, 3); }, "an argument outside of its constant"},
+    {"slot_constant_offset", [](auto& p) { set_slot(p, 17, 0, 3); }, "an argument outside of its constant"},
+    {"slot_io", [](auto& p) { set_slot(p, 0, 14, 4); }, "an argument outside of its io field"},
+    {"slot_io_offset", [](auto& p) { set_slot(p, kHuge, 0, 4); }, "an argument outside of its io field"},
+    {"slot_state", [](auto& p) { set_slot(p, 0, 7, 5); }, "an argument outside of its state buffer"},
+    {"slot_state_offset", [](auto& p) { set_slot(p, 17, 0, 5); }, "an argument outside of its state buffer"},
+    {"slot_kv_layer", [](auto& p) { set_slot(p, 0, 2, 6); }, "an argument of a missing layer"},
+    {"slot_kv_offset", [](auto& p) { set_slot(p, 8, 0, 6); }, "an argument of a missing layer"},
+    // clang-format on
+};
+
+class PlanVerify : public testing::TestWithParam<Corruption> {};
+
+TEST_P(PlanVerify, Refuses) {
+  fb::PlanT plan = sample_plan();
+  GetParam().corrupt(plan);
+  EXPECT_THAT(refusal(file_bytes(plan)), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(Fields, PlanVerify, testing::ValuesIn(kCorruptions), [](const auto& info) { return std::string(info.param.name); });
+
+TEST(PlanVerifyObject, NullEntriesAreRefused) {
+  const std::function<void(fb::PlanT&)> holes[] = {
+      [](auto& p) { p.files[0].reset(); },
+      [](auto& p) { p.tensors[0].reset(); },
+      [](auto& p) { p.kv_groups[0].reset(); },
+      [](auto& p) { p.io_fields[0].reset(); },
+      [](auto& p) { p.text[0].reset(); },
+      [](auto& p) { p.targets[0].reset(); },
+      [](auto& p) { target(p).modules[0].reset(); },
+      [](auto& p) { target(p).kernels[0].reset(); },
+      [](auto& p) { target(p).constants[0].reset(); },
+      [](auto& p) { target(p).states[0].reset(); },
+      [](auto& p) { target(p).weights[0].reset(); },
+      [](auto& p) { target(p).programs[0].reset(); },
+      [](auto& p) { forward(p).launches[0].reset(); },
+  };
+  for (const auto& hole : holes) {
+    fb::PlanT plan = sample_plan();
+    hole(plan);
+    EXPECT_FALSE(verify_plan(plan, segment_area().size()));
+  }
+}
+
+TEST(PlanVerifyObject, SmallerSegmentAreaIsRefused) {
+  EXPECT_TRUE(verify_plan(sample_plan(), segment_area().size()));
+  EXPECT_FALSE(verify_plan(sample_plan(), 0));
+  EXPECT_FALSE(verify_plan(sample_plan(), segment_area().size() - kSegmentAlignment));
+}
+
+}  // namespace
+}  // namespace llm
