@@ -234,8 +234,17 @@ llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module) {
     weight->rows = w.getRows();
     weight->cols = w.getCols();
     weight->bytes = w.getBytes();
-    weight->layout = w.getLayout() == "interleaved16" ? fb::WeightLayout::interleaved16 : fb::WeightLayout::rows;
+    weight->layout = w.getLayout() == "interleaved16" ? fb::WeightLayout::interleaved16
+                     : w.getLayout() == "row_scale"   ? fb::WeightLayout::row_scale
+                                                      : fb::WeightLayout::rows;
     if (auto init = w.getInitKernel()) weight->init_kernel = static_cast<int32_t>(kernel_index_[init->str()]);
+    if (auto source = w.getSource()) {  // computed, not copied
+      weight->source = static_cast<int32_t>(weight_index_[source->str()]);
+      weight->dtype = static_cast<uint8_t>(scalar_type(w.getElement()));
+      weight_index_[weight->name] = static_cast<uint32_t>(out.weights.size());
+      out.weights.push_back(std::move(weight));
+      continue;
+    }
     uint64_t row = 0;
     for (mlir::Attribute attr : w.getParts()) {
       auto p = mlir::cast<ops::PartAttr>(attr);

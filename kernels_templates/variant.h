@@ -60,6 +60,8 @@ struct Variant {
   double bandwidth_share;
   double compute_share;
   bool tensor_cores;       // the unit: matrix units, or fp32 FMA
+  int max_splits = 0;      // attention: largest grid z over which one query's KV entries may be split; 0: cannot split
+  bool row_scale = false;  // linear: takes LinearArgs::w_scale, made from the weight by the family row_scale
 };
 
 }  // namespace llm

@@ -45,7 +45,19 @@ exec::WeightOp ExecSymbols::weight(ops::WeightOp source, bool as_linear) {
   if (source.getParts().size() > 1) name += "+" + std::to_string(source.getParts().size() - 1);
   if (const int n = weight_names_[name]++; n > 0) name += "#" + std::to_string(n);
   op = b.create<exec::WeightOp>(source.getLoc(), name, source.getParts(), rows, cols, type.getElementType(),
-                                interleaved ? "interleaved16" : "rows", bytes, init);
+                                interleaved ? "interleaved16" : "rows", bytes, init, mlir::FlatSymbolRefAttr());
+  return op;
+}
+
+llm::Result<exec::WeightOp> ExecSymbols::row_scale(exec::WeightOp weight) {
+  exec::WeightOp& op = row_scales_[weight.getSymName().str()];
+  if (op) return op;
+  const KernelShape shape{.family = "row_scale", .weight = scalar_type(weight.getElement()), .operand = {}, .kv = {}};
+  LLM_ASSIGN(const KernelChoice choice, choose_kernel(target_, shape, ""));
+  mlir::OpBuilder b = at_end();
+  auto init = mlir::FlatSymbolRefAttr::get(kernel(*choice.variant, shape));
+  op = b.create<exec::WeightOp>(weight.getLoc(), weight.getSymName().str() + ".row_scale", weight.getParts(), weight.getRows(), weight.getCols(),
+                                b.getF32Type(), "row_scale", weight.getRows() * sizeof(float), init, mlir::FlatSymbolRefAttr::get(weight));
   return op;
 }
 

@@ -8,6 +8,7 @@
 #include "passes/KernelShapes.h"
 #include "passes/KernelTable.h"
 #include "passes/Passes.h"
+#include "plan/result.h"
 
 namespace llmc {
 
@@ -26,6 +27,8 @@ class ExecSymbols {
   exec::KernelOp kernel(const llm::Variant& variant, const KernelShape& shape);
   // `as_linear`: the layout that the target's linear kernels read; otherwise row-major.
   exec::WeightOp weight(ops::WeightOp source, bool as_linear);
+  // The power-of-two scale of every row of `weight` (LinearArgs::w_scale).
+  llm::Result<exec::WeightOp> row_scale(exec::WeightOp weight);
   exec::ConstantOp constant(llvm::ArrayRef<float> values);
   const Target& target() const { return target_; }
   mlir::ModuleOp module() const { return module_; }
@@ -36,6 +39,7 @@ class ExecSymbols {
   const Target& target_;
   std::map<std::string, exec::KernelOp> kernels_;
   std::map<std::pair<const void*, bool>, exec::WeightOp> weights_;  // by parts attribute (uniqued by MLIR) and layout
+  std::map<std::string, exec::WeightOp> row_scales_;                // by the name of the source
   std::map<std::string, int> weight_names_;
   std::map<const void*, exec::ConstantOp> constants_;
 };

@@ -119,16 +119,22 @@ class ProgramLowering {
     return {};
   }
 
-  // Emits `l` with the variant that select-kernels chose for `op`.
-  mlir::LogicalResult emit(LaunchBuilder& l, mlir::Operation* op) {
+  // The variant that select-kernels chose for `op`; null without one.
+  const llm::Variant* chosen(mlir::Operation* op) {
+    auto kernel = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr);
+    if (!kernel) return nullptr;
+    const auto choice = choose_kernel(symbols_.target(), work_of(op, bucket_)->shape, kernel.getAs<mlir::StringAttr>("variant").getValue());
+    return choice ? choice->variant : nullptr;
+  }
+
+  // Emits `l` with that variant.
+  mlir::LogicalResult emit(LaunchBuilder& l, mlir::Operation* op, int64_t z = 1) {
+    const llm::Variant* variant = chosen(op);
+    if (!variant) return op->emitError("lower-to-exec: no kernel was selected");
     const std::optional<OpWork> work = work_of(op, bucket_);
-    auto chosen = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr);
-    if (!chosen) return op->emitError("lower-to-exec: no kernel was selected");
-    const auto choice = choose_kernel(symbols_.target(), work->shape, chosen.getAs<mlir::StringAttr>("variant").getValue());
-    if (!choice) return op->emitError(choice.error().message);
     LaunchBuilder::Origin origin{layer_name(op->getLoc()), work->bytes, work->flops, ""};
-    if (auto runner_up = chosen.getAs<mlir::StringAttr>("runner_up")) origin.runner_up = runner_up.str();
-    l.emit(*choice->variant, work->shape, origin);
+    if (auto runner_up = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr).getAs<mlir::StringAttr>("runner_up")) origin.runner_up = runner_up.str();
+    l.emit(*variant, work->shape, origin, z);
     return mlir::success();
   }
 
@@ -186,7 +192,8 @@ class ProgramLowering {
           auto l = launch();
           l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
-          l.write(result(o.getResult())).null().null();
+          l.write(result(o.getResult())).null();
+          if (mlir::failed(row_scale(l, o))) return mlir::failure();
           l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
           return emit(l, op);
         })
@@ -242,16 +249,60 @@ class ProgramLowering {
           l.i(views_[o.getQ()].stride).i(views_[o.getK()].stride).i(views_[o.getV()].stride).f(o.getEps().convertToDouble());
           return emit(l, op);
         })
-        .Case([&](ops::AttentionOp o) {
-          auto l = launch();
-          l.read(counts()).read(views_[o.getQ()]).write(result(o.getResult()));
-          l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index")).read(io("query_start")).read(io("kv_len")).null();
-          kv_view(l, o.getCache(), exec::kRead);
-          l.i(o.getHeads()).i(o.getWindow()).i(1).f(o.getScale().convertToDouble());
-          return emit(l, op);
-        })
+        .Case([&](ops::AttentionOp o) { return lower_attention(o); })
         .Case([&](ops::SampleOp o) { return lower_sample(o); })
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
+  }
+
+  // LinearArgs::w_scale, where the chosen variant takes it.
+  mlir::LogicalResult row_scale(LaunchBuilder& l, ops::LinearOp o) {
+    const llm::Variant* variant = chosen(o);
+    if (!variant || !variant->row_scale) {
+      l.null();
+      return mlir::success();
+    }
+    const auto scale = symbols_.row_scale(symbols_.weight(o.getWeight().getDefiningOp<ops::WeightOp>(), true));
+    if (!scale) return o.emitError(scale.error().message);
+    exec::WeightOp op = *scale;
+    l.read(pointer<exec::WeightPtrOp>("weight " + op.getSymName().str(), mlir::FlatSymbolRefAttr::get(op)));
+    return mlir::success();
+  }
+
+  // Few queries on a long cache cannot fill the machine with one block per query and KV head: their entries are split over the grid's z,
+  // and a second launch merges the partial results.
+  mlir::LogicalResult lower_attention(ops::AttentionOp o) {
+    const llm::Variant* variant = chosen(o);
+    const int64_t heads = static_cast<int64_t>(o.getHeads()), head_dim = static_cast<int64_t>(o.getHeadDim());
+    int64_t splits = 1;
+    if (variant && variant->max_splits > 1) {
+      constexpr int64_t kBlocksPerUnit = 2, kMinEntriesPerSplit = 128;
+      const int64_t blocks = bucket_.tokens * static_cast<int64_t>(o.getKvHeads());
+      splits = std::min({ceil_div(kBlocksPerUnit * symbols_.target().units, blocks), ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit),
+                         static_cast<int64_t>(variant->max_splits)});
+    }
+    auto l = launch();
+    View out = result(o.getResult()), workspace;
+    l.read(counts()).read(views_[o.getQ()]);
+    splits > 1 ? l.null() : l.write(out);
+    l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index")).read(io("query_start")).read(io("kv_len"));
+    if (splits > 1) {
+      workspace.base = builder_.create<exec::BufferOp>(
+          builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+          builder_.getI64IntegerAttr(bucket_.tokens * heads * splits * (head_dim + 2) * static_cast<int64_t>(sizeof(float))),
+          builder_.getStringAttr(layer_name(o.getLoc()) + " splits"), mlir::IntegerAttr());
+      l.write(workspace);
+    } else {
+      l.null();
+    }
+    kv_view(l, o.getCache(), exec::kRead);
+    l.i(heads).i(o.getWindow()).i(splits).f(o.getScale().convertToDouble());
+    if (mlir::failed(emit(l, o, splits))) return mlir::failure();
+    if (splits == 1) return mlir::success();
+    auto m = launch();
+    m.read(counts()).read(workspace).write(out).i(heads).i(head_dim).i(splits);
+    KernelShape shape{.family = "attention_merge", .weight = {}, .operand = scalar_type(element_of(o.getResult())), .kv = {}};
+    shape.rows = bucket_.tokens, shape.cols = heads, shape.head_dim = head_dim;
+    return emit_extra(m, shape, o);
   }
 
   mlir::LogicalResult lower_sample(ops::SampleOp o) {

@@ -181,7 +181,7 @@ class Verifier {
     return {};
   }
 
-  Status weight(const fb::WeightT& w, const fb::TargetT& target) {
+  Status weight(const fb::WeightT& w, size_t index, const fb::TargetT& target) {
     uint64_t element = 0, count = 0, bytes = 0;
     if (!dtype_bytes(w.dtype, element) || w.layout > fb::WeightLayout::MAX) return bad("weight " + w.name + " of unknown type or layout");
     if (w.rows == 0 || w.cols == 0 || w.rows > kMaxDim || w.cols > kMaxDim) return bad("weight " + w.name + " of impossible shape");
@@ -191,13 +191,21 @@ class Verifier {
       const uint64_t group = 4 / element;
       cols = (cols + group - 1) / group * group;
     }
+    if (w.layout == fb::WeightLayout::row_scale) {
+      cols = 1;
+      if (w.source < 0 || static_cast<size_t>(w.source) >= index || target.weights[static_cast<size_t>(w.source)]->rows != w.rows ||
+          target.weights[static_cast<size_t>(w.source)]->cols != w.cols || element != 4 || w.segment >= 0 || !w.parts.empty())
+        return bad("weight " + w.name + " is computed from an impossible source");
+    } else if (w.source != -1) {
+      return bad("weight " + w.name + " names a source that its layout does not take");
+    }
     if (!mul(rows, cols, count) || !mul(count, element, bytes) || bytes != w.bytes)
       return bad("weight " + w.name + ": " + number(w.bytes) + " bytes, its shape needs " + number(bytes));
     if (w.segment >= 0) {
       if (static_cast<uint64_t>(w.segment) >= plan_.segments.size() || plan_.segments[w.segment].stored_bytes() != w.bytes ||
           plan_.segments[w.segment].compression() != fb::Compression::none)
         return bad("weight " + w.name + " names a segment of another size, or a compressed one");
-    } else if (w.segment != -1 || w.parts.empty()) {
+    } else if (w.segment != -1 || (w.parts.empty() && w.layout != fb::WeightLayout::row_scale)) {
       return bad("weight " + w.name + " comes from nowhere");
     }
     if (w.init_kernel < -1 || (w.init_kernel >= 0 && static_cast<uint64_t>(w.init_kernel) >= target.kernels.size()))
@@ -250,10 +258,9 @@ class Verifier {
         return bad("a constant that does not match its segment");
     LLM_TRY(states(t));
     if (t.arena_bytes > kMaxBufferBytes) return bad("an arena of impossible size");
-    for (const auto& w : t.weights) {
+    for (const auto& w : t.weights)
       if (!w) return bad("empty weight entry");
-      LLM_TRY(weight(*w, t));
-    }
+    for (size_t i = 0; i < t.weights.size(); ++i) LLM_TRY(weight(*t.weights[i], i, t));
     if (t.programs.empty()) return bad("no programs");
     for (const auto& p : t.programs) {
       if (!p) return bad("empty program entry");

@@ -87,7 +87,7 @@ llm::Status Engine::allocate() {
 llm::Status Engine::load_weights(const std::string& model_dir) {
   Device& d = *chosen_.device;
   bool external = false;
-  for (const auto& w : target().weights) external |= w->segment < 0;
+  for (const auto& w : target().weights) external |= w->segment < 0 && w->source < 0;
   if (external) {
     LLM_ASSIGN(files_, WeightFiles::open(*plan_, model_dir));
   }
@@ -101,6 +101,10 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
       LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
       LLM_TRY(d.copy_in(address, bytes));
       weights_.push_back(address);
+      continue;
+    }
+    if (w->source >= 0) {
+      LLM_TRY(compute_row_scale(*w));
       continue;
     }
     if (used_in_place(*w, plan(), d.info())) {
@@ -125,6 +129,19 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
     }
   }
   return {};
+}
+
+// Init kernel row_scale: one block per row of the source weight.
+llm::Status Engine::compute_row_scale(const fb::WeightT& w) {
+  Device& d = *chosen_.device;
+  LLM_ASSIGN(const DeviceAddress address, d.allocate(w.bytes, "weight " + w.name));
+  weights_.push_back(address);
+  ResolvedLaunch l;
+  l.kernel = static_cast<uint32_t>(w.init_kernel);
+  l.grid[0] = static_cast<uint32_t>(w.rows);
+  l.slots = {weights_[static_cast<size_t>(w.source)], address, w.rows, w.cols};
+  static_assert(sizeof(llm_abi::RowScaleArgs) == 4 * sizeof(uint64_t));
+  return d.run_once(l);
 }
 
 llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, DeviceAddress source, DeviceAddress destination) {

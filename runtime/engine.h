@@ -90,6 +90,7 @@ class Engine {
   llm::Status allocate();
   llm::Status load_weights(const std::string& model_dir);
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source, DeviceAddress destination);
+  llm::Status compute_row_scale(const llm::fb::WeightT& weight);
   ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
   std::vector<ResolvedLaunch> resolve(const llm::fb::ProgramT& program, size_t io_set) const;
   llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);

@@ -98,8 +98,9 @@ void ExecDialect::initialize() {
 }
 
 LogicalResult WeightOp::verify() {
-  if (getLayout() != "rows" && getLayout() != "interleaved16")
-    return emitOpError("layout is 'rows' or 'interleaved16', found '") << getLayout() << "'";
+  if (getLayout() != "rows" && getLayout() != "interleaved16" && getLayout() != "row_scale")
+    return emitOpError("layout is 'rows', 'interleaved16' or 'row_scale', found '") << getLayout() << "'";
+  if ((getLayout() == "row_scale") != bool(getSource())) return emitOpError("needs a source exactly if its layout is 'row_scale'");
   int64_t rows = 0;
   for (mlir::Attribute attr : getParts()) {
     auto part = mlir::cast<ops::PartAttr>(attr);

@@ -25,10 +25,11 @@ def Exec_WeightOp : Exec_Op<"weight", [Symbol]> {
   let summary = "A weight buffer [rows, cols] and the checkpoint ranges that fill it";
   let description = [{
     `layout` is "rows" (row-major, filled by copies alone) or the name of the init kernel's layout ("interleaved16": x86, rows padded to 16
-    and interleaved). `derived_from` names the weight that a derived table (for example row scales) is computed from.
+    and interleaved), or "row_scale": float32 [rows], computed by `init_kernel` from the weight `source`.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Llm_PartAttr, "parts">:$parts, I64Attr:$rows, I64Attr:$cols,
-                       TypeAttr:$element, StrAttr:$layout, I64Attr:$bytes, OptionalAttr<FlatSymbolRefAttr>:$init_kernel);
+                       TypeAttr:$element, StrAttr:$layout, I64Attr:$bytes, OptionalAttr<FlatSymbolRefAttr>:$init_kernel,
+                       OptionalAttr<FlatSymbolRefAttr>:$source);
   let assemblyFormat = "$sym_name $parts `:` $rows `x` $cols `x` $element attr-dict";
   let hasVerifier = 1;
 }

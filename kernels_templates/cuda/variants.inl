@@ -4,7 +4,7 @@
 // heads + 2 * kv_heads of rope_kv_write; rows of w of row_scale.
 //
 // family, name, file, body, params, needs, weight, operand, kv, head_dims, threads, shared_bytes, tile_rows, tile_cols, min_rows,
-// max_rows, k_multiple, bandwidth_share, compute_share, tensor_cores
+// max_rows, k_multiple, bandwidth_share, compute_share, tensor_cores, max_splits (0), row_scale (false)
 {"prepare", "block", "cuda/prepare.h", "prepare", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.3, 0.1, false},
 {"advance", "block", "cuda/advance.h", "advance", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 0, 0, 1, 0, 1, 0.3, 0.1, false},
 {"row_scale", "block", "cuda/row_scale.h", "row_scale", "", kNoFeature, kBF16Bit, kNoType, kNoType, "", 256, 32, 0, 1, 1, 0, 1, 0.6, 0.1, false},
@@ -34,7 +34,7 @@
 {"linear", "wmma_f16_128x128", "cuda/linear_wmma.h", "linear_wmma", "128, 128, 2, 4", kTensorF16, kF16Bit, kF16Bit, kNoType, "", 256, 41472, 128, 128, 65, 0, 1, 0.5, 0.19, true},
 {"linear", "wmma_bf16_64x64", "cuda/linear_wmma.h", "linear_wmma", "64, 64, 2, 2", kTensorBF16, kBF16Bit, kBF16Bit, kNoType, "", 128, 20736, 64, 64, 9, 0, 1, 0.5, 0.17, true},
 {"linear", "wmma_bf16_128x128", "cuda/linear_wmma.h", "linear_wmma", "128, 128, 2, 4", kTensorBF16, kBF16Bit, kBF16Bit, kNoType, "", 256, 41472, 128, 128, 65, 0, 1, 0.5, 0.19, true},
-{"linear", "wmma_scaled_64x64", "cuda/linear_wmma.h", "linear_wmma", "64, 64, 2, 2", kTensorF16, kBF16Bit, kF32Bit | kF16Bit, kNoType, "", 128, 20736, 64, 64, 17, 0, 1, 0.4, 0.05, true},
+{"linear", "wmma_scaled_64x64", "cuda/linear_wmma.h", "linear_wmma", "64, 64, 2, 2", kTensorF16, kBF16Bit, kF32Bit | kF16Bit, kNoType, "", 128, 20736, 64, 64, 17, 0, 1, 0.4, 0.05, true, 0, true},
 {"linear", "mma_f16_64x64", "cuda/linear_mma.h", "linear_mma", "64, 64, 2, 2, 4", kTensorF16 | kCpAsync, kF16Bit, kF16Bit, kNoType, "", 128, 40960, 64, 64, 17, 0, 8, 0.6, 0.17, true},
 {"linear", "mma_bf16_64x64", "cuda/linear_mma.h", "linear_mma", "64, 64, 2, 2, 4", kTensorBF16, kBF16Bit, kBF16Bit, kNoType, "", 128, 40960, 64, 64, 17, 0, 8, 0.6, 0.17, true},
 {"linear", "mma_f16_128x128", "cuda/linear_mma.h", "linear_mma", "128, 128, 2, 4, 4", kTensorF16 | kCpAsync, kF16Bit, kF16Bit, kNoType, "", 256, 81920, 128, 128, 65, 0, 8, 0.6, 0.3, true},
@@ -49,9 +49,9 @@
 {"rope", "warp", "cuda/rope.h", "rope", "", kNoFeature, kNoType, kNoType, kNoType, "", 128, 0, 1, 4, 1, 0, 1, 0.4, 0.1, false},
 {"kv_write", "warp", "cuda/rope.h", "kv_write", "", kNoFeature, kNoType, kNoType, kAnyType, "", 128, 0, 1, 4, 1, 0, 1, 0.4, 0.1, false},
 {"attention", "naive", "cuda/attention.h", "attention_naive", "", kNoFeature, kNoType, kAnyType, kAnyType, "", 128, 2576, 1, 1, 1, 0, 1, 0.05, 0.02, false},
-{"attention", "decode", "cuda/attention_decode.h", "attention_decode", "4", kNoFeature, kNoType, kAnyType, kAnyType, "32,64,80,96,128,256", 128, 16512, 1, 1, 1, 0, 1, 0.35, 0.1, false},
-{"attention", "decode_mma_f16", "cuda/attention_decode_mma.h", "attention_decode_mma", "", kTensorF16 | kCpAsync, kNoType, kF16Bit, kF16Bit, "64,80,96,128", 128, 69632, 1, 1, 1, 0, 1, 0.7, 0.1, true},
-{"attention", "decode_mma_bf16", "cuda/attention_decode_mma.h", "attention_decode_mma", "", kTensorBF16, kNoType, kBF16Bit, kBF16Bit, "64,80,96,128", 128, 69632, 1, 1, 1, 0, 1, 0.7, 0.1, true},
+{"attention", "decode", "cuda/attention_decode.h", "attention_decode", "4", kNoFeature, kNoType, kAnyType, kAnyType, "32,64,80,96,128,256", 128, 16512, 1, 1, 1, 0, 1, 0.35, 0.1, false, 32},
+{"attention", "decode_mma_f16", "cuda/attention_decode_mma.h", "attention_decode_mma", "", kTensorF16 | kCpAsync, kNoType, kF16Bit, kF16Bit, "64,80,96,128", 128, 69632, 1, 1, 1, 0, 1, 0.7, 0.1, true, 32},
+{"attention", "decode_mma_bf16", "cuda/attention_decode_mma.h", "attention_decode_mma", "", kTensorBF16, kNoType, kBF16Bit, kBF16Bit, "64,80,96,128", 128, 69632, 1, 1, 1, 0, 1, 0.7, 0.1, true, 32},
 {"attention", "prefill_32x32", "cuda/attention_prefill.h", "attention_prefill", "32, 32", kNoFeature, kNoType, kAnyType, kAnyType, "32,64,80,96,128", 128, 38400, 32, 1, 16, 0, 1, 0.5, 0.33, false},
 {"attention", "prefill_16x16", "cuda/attention_prefill.h", "attention_prefill", "16, 16", kNoFeature, kNoType, kAnyType, kAnyType, "256", 128, 34560, 16, 1, 16, 0, 1, 0.5, 0.23, false},
 {"attention", "mma_f16", "cuda/attention_mma.h", "attention_mma", "", kTensorF16 | kCpAsync, kNoType, kF16Bit, kF16Bit, "64,80,96,128", 128, 34816, 64, 1, 16, 0, 1, 0.5, 0.15, true},

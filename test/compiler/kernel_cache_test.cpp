@@ -33,11 +33,17 @@ class KernelCacheTest : public testing::Test {
     std::ifstream in(path, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(in), {});
   }
-  static void write(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+  static void write(const std::filesystem::path& path, const std::string& bytes) {
+    std::ofstream(path, std::ios::binary) << bytes;
+  }
 
   std::string folder_;
   const llm::PlanHash key_ = KernelCache::key("clang 19", "x86-64-v3", "void f() {}", "headers");
-  const KernelArtifacts artifacts_ = {{"object", std::string("\x7f" "ELF\0\1\2", 7)}, {"log", ""}, {"ptx", std::string(100000, 'p')}};
+  const KernelArtifacts artifacts_ = {{"object", std::string("\x7f"
+                                                             "ELF\0\1\2",
+                                                             7)},
+                                      {"log", ""},
+                                      {"ptx", std::string(100000, 'p')}};
 };
 
 TEST_F(KernelCacheTest, WhatIsStoredIsFound) {
@@ -145,7 +151,9 @@ TEST_F(KernelCacheTest, AFolderThatCannotBeWrittenIsAnEmptyCache) {
 TEST_F(KernelCacheTest, DefaultFolder) {
   const auto with = [](const char* cache, const char* xdg, const char* home) {
     const auto set = [](const char* name, const char* value) { value ? setenv(name, value, 1) : unsetenv(name); };
-    const auto get = [](const char* name) { return std::getenv(name) ? std::optional<std::string>(std::getenv(name)) : std::nullopt; };
+    const auto get = [](const char* name) {
+      return std::getenv(name) ? std::optional<std::string>(std::getenv(name)) : std::nullopt;
+    };
     const std::optional<std::string> before[] = {get("LLMC_CACHE"), get("XDG_CACHE_HOME"), get("HOME")};
     set("LLMC_CACHE", cache), set("XDG_CACHE_HOME", xdg), set("HOME", home);
     const std::string folder = KernelCache::default_folder();

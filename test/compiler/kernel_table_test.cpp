@@ -1,6 +1,4 @@
 // The variant tables, and the choice among variants.
-#include "passes/KernelTable.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +7,7 @@
 #include <string>
 
 #include "compiler/codegen/kernel_sources.h"
+#include "passes/KernelTable.h"
 
 namespace llmc {
 namespace {
@@ -25,8 +24,15 @@ const KernelSource* source(std::string_view name) {
 }
 
 KernelShape linear(int64_t rows, ScalarType operand = ScalarType::kF32) {
-  return {.family = "linear", .weight = ScalarType::kBF16, .operand = operand, .kv = {}, .rows = rows, .cols = 4096, .k = 4096,
-          .bytes = 4096.0 * 4096 * 2 + static_cast<double>(rows) * 8192 * 4, .flops = 2.0 * 4096 * 4096 * static_cast<double>(rows)};
+  return {.family = "linear",
+          .weight = ScalarType::kBF16,
+          .operand = operand,
+          .kv = {},
+          .rows = rows,
+          .cols = 4096,
+          .k = 4096,
+          .bytes = 4096.0 * 4096 * 2 + static_cast<double>(rows) * 8192 * 4,
+          .flops = 2.0 * 4096 * 4096 * static_cast<double>(rows)};
 }
 
 class EveryTable : public testing::TestWithParam<TargetKind> {};
@@ -35,7 +41,8 @@ TEST_P(EveryTable, NamesAreUniqueIdentifiersWithinAFamily) {
   std::set<std::string> names;
   for (const llm::Variant& v : all_variants(GetParam())) {
     EXPECT_TRUE(names.insert(std::string(v.family) + "/" + v.name).second) << v.family << " " << v.name;
-    for (const char c : std::string(v.family) + v.name + v.body) EXPECT_TRUE(std::isalnum(static_cast<unsigned char>(c)) || c == '_') << v.name;
+    for (const char c : std::string(v.family) + v.name + v.body)
+      EXPECT_TRUE(std::isalnum(static_cast<unsigned char>(c)) || c == '_') << v.name;
   }
 }
 
@@ -52,7 +59,8 @@ TEST_P(EveryTable, FilesAndBodiesExistInTheEmbeddedSources) {
   for (const llm::Variant& v : all_variants(GetParam())) {
     const KernelSource* file = source(v.file);
     ASSERT_TRUE(file) << v.file;
-    EXPECT_THAT(std::string(file->text), HasSubstr(std::string(" ") + v.body + "(const " + args_struct(v.family) + "&"));
+    EXPECT_THAT(std::string(file->text),
+                HasSubstr(std::string(" ") + v.body + "(const " + args_struct(v.family) + "&"));
   }
 }
 
@@ -84,25 +92,36 @@ TEST(ChooseKernel, EveryTargetServesEveryCombination) {
   for (const Target& t : all_targets()) {
     for (const int64_t rows : {1, 2, 3, 8, 16, 17, 64, 512, 4096}) {
       for (const char* family : {"prepare", "gather_rows", "add", "silu", "rope_table", "rope", "sample", "advance"}) {
-        const auto choice = choose_kernel(t, {.family = family, .weight = {}, .operand = {}, .kv = {}, .head_dim = 72, .rows = rows}, "");
+        const auto choice = choose_kernel(
+            t, {.family = family, .weight = {}, .operand = {}, .kv = {}, .head_dim = 72, .rows = rows}, "");
         EXPECT_TRUE(choice) << choice.error().message;
       }
       for (ScalarType weight : kTypes) {
         std::vector<ScalarType> operands = {ScalarType::kF32};
-        const ScalarType narrow = weight == ScalarType::kF16 ? t.f16_operand : weight == ScalarType::kBF16 ? t.bf16_operand : ScalarType::kF32;
+        const ScalarType narrow = weight == ScalarType::kF16    ? t.f16_operand
+                                  : weight == ScalarType::kBF16 ? t.bf16_operand
+                                                                : ScalarType::kF32;
         if (narrow != ScalarType::kF32) operands.push_back(narrow);
-        const auto embed = choose_kernel(t, {.family = "embed", .weight = weight, .operand = {}, .kv = {}, .rows = rows}, "");
+        const auto embed =
+            choose_kernel(t, {.family = "embed", .weight = weight, .operand = {}, .kv = {}, .rows = rows}, "");
         EXPECT_TRUE(embed) << embed.error().message;
         for (ScalarType operand : operands) {
           for (const char* family : {"linear", "rms_norm", "add_rms_norm", "glu", "mul"}) {
-            KernelShape shape{.family = family, .weight = weight, .operand = operand, .kv = {}, .rows = rows, .cols = 96, .k = 72};
+            KernelShape shape{
+                .family = family, .weight = weight, .operand = operand, .kv = {}, .rows = rows, .cols = 96, .k = 72};
             const auto choice = choose_kernel(t, shape, "");
             EXPECT_TRUE(choice) << choice.error().message;
           }
           for (const int64_t head_dim : {8, 32, 64, 72, 80, 96, 112, 128, 160, 192, 256}) {
             for (ScalarType kv : kTypes) {
               for (const char* family : {"attention", "rope_kv_write", "kv_write"}) {
-                KernelShape shape{.family = family, .weight = weight, .operand = operand, .kv = kv, .head_dim = head_dim, .rows = rows, .cols = 8};
+                KernelShape shape{.family = family,
+                                  .weight = weight,
+                                  .operand = operand,
+                                  .kv = kv,
+                                  .head_dim = head_dim,
+                                  .rows = rows,
+                                  .cols = 8};
                 const auto choice = choose_kernel(t, shape, "");
                 EXPECT_TRUE(choice) << choice.error().message;
               }
@@ -137,7 +156,8 @@ TEST(ChooseKernel, ForcedVariantsAndTheirLimits) {
   EXPECT_EQ(naive->runner_up, nullptr);
   const auto unknown = choose_kernel(target("sm_61"), linear(3), "fastest");
   ASSERT_FALSE(unknown);
-  EXPECT_EQ(unknown.error().message, "target sm_61 has no linear kernel named 'fastest' for weights bf16, operands float, 3 rows");
+  EXPECT_EQ(unknown.error().message,
+            "target sm_61 has no linear kernel named 'fastest' for weights bf16, operands float, 3 rows");
   const auto family = choose_kernel(target("x86-64-v3"), {.family = "conv", .weight = {}, .operand = {}, .kv = {}}, "");
   ASSERT_FALSE(family);
   EXPECT_EQ(family.error().message, "target x86-64-v3 has no conv kernel for 1 rows");
@@ -178,7 +198,8 @@ TEST(KernelNames, InstanceAndEntry) {
   ASSERT_TRUE(row1);
   EXPECT_EQ(instance_name(*row1->variant, linear(1)), "linear_rows<bf16, float, 1, 4>");
   EXPECT_EQ(entry_name(*row1->variant, linear(1)), "linear_row1__w_bf16__x_float");
-  const KernelShape attention{.family = "attention", .weight = {}, .operand = ScalarType::kF16, .kv = ScalarType::kF16, .head_dim = 128};
+  const KernelShape attention{
+      .family = "attention", .weight = {}, .operand = ScalarType::kF16, .kv = ScalarType::kF16, .head_dim = 128};
   const auto decode = choose_kernel(target("sm_61"), attention, "decode");
   ASSERT_TRUE(decode) << decode.error().message;
   EXPECT_THAT(instance_name(*decode->variant, attention), HasSubstr("<f16, f16, 128"));

@@ -1,11 +1,10 @@
 // The target table and how a name finds its row.
-#include "compiler/targets/target.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "compiler/targets/target.h"
 #include "plan/cpu_features.h"
 
 namespace llmc {
@@ -23,8 +22,8 @@ TEST(Targets, EveryRowIsFoundByItsName) {
     EXPECT_EQ(warning, "");
     EXPECT_TRUE(names.insert(t.name).second) << t.name << " is listed twice";
   }
-  for (const char* name : {"sm_60", "sm_61", "sm_70", "sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "x86-64-v3", "x86-64-v4",
-                           "x86-64-v4-bf16", "x86-64-amx"})
+  for (const char* name : {"sm_60", "sm_61", "sm_70", "sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120",
+                           "x86-64-v3", "x86-64-v4", "x86-64-v4-bf16", "x86-64-amx"})
     EXPECT_TRUE(names.count(name)) << name;
 }
 
@@ -75,13 +74,16 @@ TEST(Targets, NativeRunsHere) {
 }
 
 TEST(Targets, UnknownNewerCardTakesTheNearestOlderRow) {
-  const std::pair<const char*, const char*> cases[] = {{"sm_62", "sm_61"}, {"sm_72", "sm_70"}, {"sm_87", "sm_86"}, {"sm_103", "sm_100"}, {"sm_121", "sm_120"}, {"sm_999", "sm_120"}};
+  const std::pair<const char*, const char*> cases[] = {{"sm_62", "sm_61"},   {"sm_72", "sm_70"},
+                                                       {"sm_87", "sm_86"},   {"sm_103", "sm_100"},
+                                                       {"sm_121", "sm_120"}, {"sm_999", "sm_120"}};
   for (const auto& [name, row] : cases) {
     std::string warning;
     const auto found = find_target(name, &warning);
     ASSERT_TRUE(found) << name;
     EXPECT_STREQ((*found)->name, row);
-    EXPECT_EQ(warning, "target '" + std::string(name) + "' has no row of its own; using " + row + ", the nearest older one");
+    EXPECT_EQ(warning,
+              "target '" + std::string(name) + "' has no row of its own; using " + row + ", the nearest older one");
   }
   std::string warning;
   EXPECT_STREQ((*find_target("sm_90a", &warning))->name, "sm_90");
@@ -89,10 +91,12 @@ TEST(Targets, UnknownNewerCardTakesTheNearestOlderRow) {
 }
 
 TEST(Targets, UnknownNamesListTheKnownOnes) {
-  for (const char* name : {"", "sm_", "sm_13", "sm_-61", "sm_61 ", "sm_6x", "sm_99999999999", "avx2", "x86-64", "SM_61"}) {
+  for (const char* name :
+       {"", "sm_", "sm_13", "sm_-61", "sm_61 ", "sm_6x", "sm_99999999999", "avx2", "x86-64", "SM_61"}) {
     const auto found = find_target(name, nullptr);
     ASSERT_FALSE(found) << name;
-    EXPECT_THAT(found.error().message, HasSubstr("unknown target '" + std::string(name) + "'; known targets: sm_60, sm_61, "));
+    EXPECT_THAT(found.error().message,
+                HasSubstr("unknown target '" + std::string(name) + "'; known targets: sm_60, sm_61, "));
     EXPECT_THAT(found.error().message, HasSubstr(", native"));
   }
 }

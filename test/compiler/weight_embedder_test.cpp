@@ -1,4 +1,5 @@
-// `--weights embed`: the bytes in the plan are those that the layouts' definitions ask for, computed here element by element.
+// `--weights embed`: the bytes in the plan are those that the layouts' definitions ask for, computed here element by
+// element.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -47,7 +48,8 @@ class WeightEmbedder : public testing::TestWithParam<const char*> {
 
   llm::Result<std::shared_ptr<llm::PlanFile>> compile() {
     CompileOptions options;
-    options.model_dir = (folder_ / "model").string(), options.output = (folder_ / "plan.fb").string(), options.embed_weights = true;
+    options.model_dir = (folder_ / "model").string(), options.output = (folder_ / "plan.fb").string(),
+    options.embed_weights = true;
     options.max_batch = 1, options.max_step_tokens = 16;
     LLM_ASSIGN(const Target* target, find_target("x86-64-v3", nullptr));
     options.targets = {target};
@@ -85,8 +87,10 @@ TEST_P(WeightEmbedder, BytesFollowTheLayout) {
         const std::string file = read(folder_ / "model" / index.files[t.file]->name);
         for (uint64_t row = p.row_begin(); row < p.row_end(); ++row)
           for (uint64_t col = p.col_begin(); col < p.col_end(); ++col)
-            std::memcpy(expected.data() + element_index(*w, p.dst_row() + row - p.row_begin(), col - p.col_begin(), element) * element,
-                        file.data() + t.offset + (row * t.cols + col) * element, element);
+            std::memcpy(
+                expected.data() +
+                    element_index(*w, p.dst_row() + row - p.row_begin(), col - p.col_begin(), element) * element,
+                file.data() + t.offset + (row * t.cols + col) * element, element);
       }
       const auto bytes = (*plan)->read(static_cast<uint32_t>(w->segment));
       ASSERT_TRUE(bytes) << bytes.error().message;
@@ -106,7 +110,8 @@ TEST_F(WeightEmbedder, TargetsShareTheirSegments) {
   const llm::Status made = make_model("qwen2", DType::kBF16);
   ASSERT_TRUE(made) << made.error().message;
   CompileOptions options;
-  options.model_dir = (folder_ / "model").string(), options.output = (folder_ / "plan.fb").string(), options.embed_weights = true;
+  options.model_dir = (folder_ / "model").string(), options.output = (folder_ / "plan.fb").string(),
+  options.embed_weights = true;
   options.max_batch = 1, options.max_step_tokens = 16;
   options.targets = {*find_target("x86-64-v3", nullptr), *find_target("x86-64-v4", nullptr)};
   const auto report = compile_model(options);

@@ -16,7 +16,9 @@ namespace {
 
 using testing::HasSubstr;
 
-X86CompileRequest request(const std::string& text) { return {"linear/row1", "linear_rows<float, float, 1, 4>", text, "x86-64-v3", {}}; }
+X86CompileRequest request(const std::string& text) {
+  return {"linear/row1", "linear_rows<float, float, 1, 4>", text, "x86-64-v3", {}};
+}
 
 const char* const kNorm =
     "#include \"x86/norm.h\"\n"
@@ -30,7 +32,9 @@ KernelRequest kernel_request(const llm::Variant& v, const KernelShape& shape) {
 TEST(X86Compiler, AKernelCompiles) {
   const auto object = compile_x86(request(kNorm));
   ASSERT_TRUE(object) << object.error().message;
-  EXPECT_EQ(object->substr(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(object->substr(0, 4),
+            "\x7f"
+            "ELF");
   EXPECT_THAT(*object, HasSubstr("norm_entry"));
 }
 
@@ -47,7 +51,8 @@ TEST(X86Compiler, ABrokenKernelShowsNameInstantiationAndLog) {
   const auto object = compile_x86(request("int f() {\n  return missing;\n}\n"));
   ASSERT_FALSE(object);
   const std::string& message = object.error().message;
-  EXPECT_THAT(message, HasSubstr("kernel linear/row1 (linear_rows<float, float, 1, 4>) does not compile for x86-64-v3: "));
+  EXPECT_THAT(message,
+              HasSubstr("kernel linear/row1 (linear_rows<float, float, 1, 4>) does not compile for x86-64-v3: "));
   EXPECT_THAT(message, HasSubstr("kernel.cpp:2:10: error: use of undeclared identifier 'missing'"));
   EXPECT_THAT(message, HasSubstr("return missing;"));  // the log quotes the line
 }
@@ -75,8 +80,9 @@ TEST(X86Compiler, ThreadsDoNotDisturbEachOther) {
 }
 
 TEST(X86Compiler, UnresolvedSymbolsAreRefused) {
-  const auto object = compile_x86(request("extern \"C\" double sin(double);\n"
-                                          "extern \"C\" __attribute__((visibility(\"default\"))) double f(double x) { return sin(x); }\n"));
+  const auto object = compile_x86(
+      request("extern \"C\" double sin(double);\n"
+              "extern \"C\" __attribute__((visibility(\"default\"))) double f(double x) { return sin(x); }\n"));
   ASSERT_TRUE(object) << object.error().message;
   const auto linked = link_x86({*object});
   ASSERT_FALSE(linked);
@@ -90,12 +96,17 @@ TEST(X86Compiler, UnresolvedSymbolsAreRefused) {
 
 TEST(X86Compiler, GarbageIsNotLinked) { EXPECT_FALSE(link_x86({"not an object"})); }
 
-// Every kernel of the table, in one shared object: entries exported, nothing imported, equal bytes in two runs with different -j.
+// Every kernel of the table, in one shared object: entries exported, nothing imported, equal bytes in two runs with
+// different -j.
 TEST(X86Compiler, TheSharedObjectStandsAlone) {
   const Target& target = **find_target("x86-64-v3", nullptr);
   std::vector<KernelRequest> requests;
   for (const llm::Variant& v : all_variants(TargetKind::kX86)) {
-    const KernelShape shape{.family = v.family, .weight = llm::ScalarType::kBF16, .operand = llm::ScalarType::kF32, .kv = llm::ScalarType::kBF16, .head_dim = 64};
+    const KernelShape shape{.family = v.family,
+                            .weight = llm::ScalarType::kBF16,
+                            .operand = llm::ScalarType::kF32,
+                            .kv = llm::ScalarType::kBF16,
+                            .head_dim = 64};
     if ((v.needs & ~target.features) == 0) requests.push_back(kernel_request(v, shape));
   }
   CodegenOptions options;
@@ -115,7 +126,8 @@ TEST(X86Compiler, TheSharedObjectStandsAlone) {
   for (const llvm::object::ELFSymbolRef symbol : elf->getDynamicSymbolIterators()) {
     const std::string name = llvm::cantFail(symbol.getName()).str();
     if (name.empty()) continue;
-    EXPECT_FALSE(llvm::cantFail(symbol.getFlags()) & llvm::object::SymbolRef::SF_Undefined) << name << " comes from outside";
+    EXPECT_FALSE(llvm::cantFail(symbol.getFlags()) & llvm::object::SymbolRef::SF_Undefined)
+        << name << " comes from outside";
     exported.push_back(name);
   }
   std::vector<std::string> entries;
@@ -133,11 +145,13 @@ TEST(X86Compiler, AFailingKernelFailsTheTarget) {
   const Target& target = **find_target("x86-64-v3", nullptr);
   CodegenOptions options;
   options.jobs = 2;
-  const std::vector<KernelRequest> requests = {{"good", "rms_norm", "row", "x86/norm.h", "rms_norm<float, float>", 1},
-                                               {"bad", "linear", "rows3", "x86/linear.h", "linear_cols<float, float, 3>", 1}};
+  const std::vector<KernelRequest> requests = {
+      {"good", "rms_norm", "row", "x86/norm.h", "rms_norm<float, float>", 1},
+      {"bad", "linear", "rows3", "x86/linear.h", "linear_cols<float, float, 3>", 1}};
   const auto code = compile_kernels(target, requests, options);
   ASSERT_FALSE(code);
-  EXPECT_THAT(code.error().message, HasSubstr("kernel linear/rows3 (linear_cols<float, float, 3>) does not compile for x86-64-v3"));
+  EXPECT_THAT(code.error().message,
+              HasSubstr("kernel linear/rows3 (linear_cols<float, float, 3>) does not compile for x86-64-v3"));
   EXPECT_THAT(code.error().message, HasSubstr("linear_cols"));
 }
 

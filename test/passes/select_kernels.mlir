@@ -48,8 +48,8 @@ func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?x
   // FORCED: llm.linear {{.*}} variant = "naive"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   // A row of logits counts as one of the bucket's 16 logit rows, not of its 512 tokens.
-  // V3: llm.gather_rows {{.*}} predicted = "{{[0-9][0-9]\.}}
-  // V3: llm.linear {{.*}} predicted = "{{[0-9][0-9][0-9]\.}}
+  // V3: llm.gather_rows {{.*}}predicted = "{{[0-9][0-9]\.}}
+  // V3: llm.linear {{.*}}predicted = "{{[0-9][0-9][0-9]\.}}
   %l = llm.gather_rows %y, %r : (tensor<?x1024xf32>, tensor<?xi32>) -> tensor<?x1024xf32>
   %logits = llm.linear %l, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   return %logits : tensor<?x1024xf32>

@@ -1,5 +1,6 @@
-// Random damage to every part of a plan, with the root hash made right again, so that the verifier and not the hash has to notice.
-// What still opens must be safe to read in full. Run under the sanitizers (preset asan), this finds what a message cannot show.
+// Random damage to every part of a plan, with the root hash made right again, so that the verifier and not the hash has
+// to notice. What still opens must be safe to read in full. Run under the sanitizers (preset asan), this finds what a
+// message cannot show.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -68,7 +69,9 @@ void fix_root_hash(std::string& bytes) {
   std::memcpy(bytes.data(), &head, sizeof head);
 }
 
-void flip(std::string& bytes, size_t at, std::mt19937& random) { bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8)); }
+void flip(std::string& bytes, size_t at, std::mt19937& random) {
+  bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
+}
 
 TEST(PlanCorruption, FlippedBitsOfTheIndex) {
   const TestFolder folder;
@@ -100,7 +103,15 @@ TEST(PlanCorruption, WordsOfTheIndexReplaced) {
   const TestFolder folder;
   std::mt19937_64 random(2);
   const std::string area = segment_area(), index = index_bytes(sample_plan());
-  const uint64_t words[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff, 0x8000000000000000, ~uint64_t{0}, ~uint64_t{0} - 4095};
+  const uint64_t words[] = {0,
+                            1,
+                            0x7fffffff,
+                            0x80000000,
+                            0xffffffff,
+                            0x7fffffffffffffff,
+                            0x8000000000000000,
+                            ~uint64_t{0},
+                            ~uint64_t{0} - 4095};
   for (int i = 0; i < kRounds; ++i) {
     std::string damaged = index;
     const uint64_t word = words[random() % std::size(words)];

@@ -59,23 +59,28 @@ TEST(PlanFile, WrongMagicIsRefused) {
 }
 
 TEST(PlanFile, OtherMajorVersionIsRefusedWithWhatFixesIt) {
-  EXPECT_THAT(refusal(with_head<uint16_t>(offsetof(PlanHead, major), kPlanMajor + 1)),
-              HasSubstr("format " + std::to_string(kPlanMajor + 1) + ".0, this program reads 1.x; compile the model again"));
+  EXPECT_THAT(
+      refusal(with_head<uint16_t>(offsetof(PlanHead, major), kPlanMajor + 1)),
+      HasSubstr("format " + std::to_string(kPlanMajor + 1) + ".0, this program reads 1.x; compile the model again"));
   EXPECT_NE(refusal(with_head<uint16_t>(offsetof(PlanHead, major), 0)), "");
 }
 
-TEST(PlanFile, NewerMinorVersionIsRead) { EXPECT_EQ(refusal(with_head<uint16_t>(offsetof(PlanHead, minor), kPlanMinor + 7)), ""); }
+TEST(PlanFile, NewerMinorVersionIsRead) {
+  EXPECT_EQ(refusal(with_head<uint16_t>(offsetof(PlanHead, minor), kPlanMinor + 7)), "");
+}
 
 TEST(PlanFile, EveryHeadFieldIsChecked) {
   const uint64_t size = file_bytes(sample_plan()).size();
   EXPECT_THAT(refusal(with_head<uint32_t>(offsetof(PlanHead, head_bytes), 128)), HasSubstr("head of 128 bytes"));
-  for (uint64_t bad : {uint64_t{0}, uint64_t{63}, uint64_t{4097}, size - 1, size, size + 8, ~uint64_t{0}, ~uint64_t{7}}) {
+  for (uint64_t bad :
+       {uint64_t{0}, uint64_t{63}, uint64_t{4097}, size - 1, size, size + 8, ~uint64_t{0}, ~uint64_t{7}}) {
     EXPECT_NE(refusal(with_head(offsetof(PlanHead, index_offset), bad)), "") << bad;
     EXPECT_NE(refusal(with_head(offsetof(PlanHead, index_bytes), bad)), "") << bad;
     if (bad == size) continue;
     EXPECT_NE(refusal(with_head(offsetof(PlanHead, file_bytes), bad)), "") << bad;
   }
-  for (uint64_t bad : {uint64_t{0}, uint64_t{63}, size, ~uint64_t{0}}) EXPECT_NE(refusal(with_head(offsetof(PlanHead, segment_base), bad)), "") << bad;
+  for (uint64_t bad : {uint64_t{0}, uint64_t{63}, size, ~uint64_t{0}})
+    EXPECT_NE(refusal(with_head(offsetof(PlanHead, segment_base), bad)), "") << bad;
 }
 
 TEST(PlanFile, DamagedIndexIsRefused) {
@@ -103,7 +108,8 @@ TEST(PlanFile, DamagedSegmentIsReportedWhenRead) {
     ASSERT_TRUE(plan) << plan.error().message;
     const auto segment = (*plan)->read(i);
     ASSERT_FALSE(segment) << i;
-    EXPECT_THAT(segment.error().message, HasSubstr("segment " + std::to_string(i) + " does not match its hash: the file is damaged"));
+    EXPECT_THAT(segment.error().message,
+                HasSubstr("segment " + std::to_string(i) + " does not match its hash: the file is damaged"));
     EXPECT_TRUE((*plan)->read((i + 1) % kSampleSegments));
   }
 }
@@ -113,7 +119,8 @@ TEST(PlanFile, CompressedSegmentThatDoesNotUnpackIsReported) {
     const TestFolder folder;
     fb::PlanT plan = sample_plan();
     const fb::Segment& s = plan.segments[kTextSegment];
-    plan.segments[kTextSegment] = fb::Segment(s.offset(), s.stored_bytes(), raw, s.hash(), s.kind(), fb::Compression::zstd);
+    plan.segments[kTextSegment] =
+        fb::Segment(s.offset(), s.stored_bytes(), raw, s.hash(), s.kind(), fb::Compression::zstd);
     write_file(folder.file("plan.fb"), file_bytes(plan));
     const auto file = PlanFile::open(folder.file("plan.fb"));
     ASSERT_TRUE(file) << file.error().message;

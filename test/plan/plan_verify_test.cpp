@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <ostream>
 
 #include "plan/plan_reader.h"
 #include "test/plan/sample_plan.h"
@@ -20,12 +21,22 @@ struct Corruption {
   const char* message;  // part of it
 };
 
+void PrintTo(const Corruption& c, std::ostream* out) { *out << c.name; }
+
+// The first value that an enum does not have.
+template <typename Enum>
+Enum beyond() {
+  return static_cast<Enum>(static_cast<int>(Enum::MAX) + 1);
+}
+
 fb::TargetT& target(fb::PlanT& p) { return *p.targets[0]; }
 fb::ProgramT& forward(fb::PlanT& p) { return *target(p).programs[0]; }
 fb::LaunchT& launch(fb::PlanT& p, size_t i) { return *forward(p).launches[i]; }
 
-void set_segment(fb::PlanT& p, size_t i, uint64_t offset, uint64_t stored, uint64_t raw, int kind = 0, int compression = 0) {
-  p.segments[i] = fb::Segment(offset, stored, raw, fb::Hash128(0, 0), static_cast<fb::SegmentKind>(kind), static_cast<fb::Compression>(compression));
+void set_segment(fb::PlanT& p, size_t i, uint64_t offset, uint64_t stored, uint64_t raw, int kind = 0,
+                 int compression = 0) {
+  p.segments[i] = fb::Segment(offset, stored, raw, fb::Hash128(0, 0), static_cast<fb::SegmentKind>(kind),
+                              static_cast<fb::Compression>(compression));
 }
 
 void set_part(fb::PlanT& p, fb::WeightPart part) { target(p).weights[0]->parts[0] = part; }
@@ -50,8 +61,8 @@ const Corruption kCorruptions[] = {
     {"segment_beyond", [](auto& p) { set_segment(p, 0, uint64_t{1} << 40, 13, 13); }, "a segment lies outside of the file"},
     {"segment_too_long", [](auto& p) { set_segment(p, 0, 0, uint64_t{1} << 40, uint64_t{1} << 40); }, "a segment lies outside of the file"},
     {"segment_wraps", [](auto& p) { set_segment(p, 0, 4096, kHuge - 4095, kHuge - 4095); }, "a segment lies outside of the file"},
-    {"segment_kind", [](auto& p) { set_segment(p, 0, 0, 13, 13, 99); }, "unknown kind or compression"},
-    {"segment_compression", [](auto& p) { set_segment(p, 0, 0, 13, 13, 0, 2); }, "unknown kind or compression"},
+    {"segment_kind", [](auto& p) { set_segment(p, 0, 0, 13, 13, int(beyond<fb::SegmentKind>())); }, "unknown kind or compression"},
+    {"segment_compression", [](auto& p) { set_segment(p, 0, 0, 13, 13, 0, int(beyond<fb::Compression>())); }, "unknown kind or compression"},
     {"segment_two_sizes", [](auto& p) { set_segment(p, 0, 0, 13, 14); }, "a segment with two sizes"},
     // Source files and tensors
     {"file_leaves_folder", [](auto& p) { p.files[0]->name = "../model.safetensors"; }, "leaves the model folder"},
@@ -111,7 +122,7 @@ const Corruption kCorruptions[] = {
     {"text_segment", [](auto& p) { p.text[0]->segment = kSampleSegments; }, "a text asset names a missing segment"},
     // Target
     {"no_targets", [](auto& p) { p.targets.clear(); }, "no targets"},
-    {"target_kind", [](auto& p) { target(p).kind = static_cast<fb::TargetKind>(2); }, "target x86-64-v3: unknown kind"},
+    {"target_kind", [](auto& p) { target(p).kind = beyond<fb::TargetKind>(); }, "target x86-64-v3: unknown kind"},
     {"module_segment", [](auto& p) { target(p).modules[0]->object = kSampleSegments; }, "a module without its segment"},
     {"module_negative", [](auto& p) { target(p).modules[0]->ptx = -2; }, "a module without its segment"},
     {"module_empty", [](auto& p) { target(p).modules[0]->object = -1; }, "a module without code"},
@@ -132,7 +143,7 @@ const Corruption kCorruptions[] = {
     {"state_vocab_grown", [](auto& p) { p.model->vocab = 64; }, "state buffer penalty_counts has"},
     // Weights
     {"weight_type", [](auto& p) { target(p).weights[0]->dtype = 3; }, "weight rows of unknown type or layout"},
-    {"weight_layout", [](auto& p) { target(p).weights[0]->layout = static_cast<fb::WeightLayout>(2); }, "weight rows of unknown type or layout"},
+    {"weight_layout", [](auto& p) { target(p).weights[0]->layout = beyond<fb::WeightLayout>(); }, "weight rows of unknown type or layout"},
     {"weight_empty", [](auto& p) { target(p).weights[0]->rows = 0; }, "weight rows of impossible shape"},
     {"weight_huge", [](auto& p) { target(p).weights[0]->cols = kHuge; }, "weight rows of impossible shape"},
     {"weight_overflow", [](auto& p) { target(p).weights[0]->rows = target(p).weights[0]->cols = uint64_t{1} << 40; }, "its shape needs"},
@@ -158,7 +169,7 @@ const Corruption kCorruptions[] = {
     {"part_dst_huge", [](auto& p) { set_part(p, {0, 8, 0, 8, kHuge - 3, 0}); }, "takes a range outside of tensor tensor0"},
     // Programs and launches
     {"no_programs", [](auto& p) { target(p).programs.clear(); }, "no programs"},
-    {"program_kind", [](auto& p) { forward(p).kind = static_cast<fb::ProgramKind>(2); }, "a program of unknown kind"},
+    {"program_kind", [](auto& p) { forward(p).kind = beyond<fb::ProgramKind>(); }, "a program of unknown kind"},
     {"program_logits_0", [](auto& p) { forward(p).logits = 0; }, "more logit rows than the limits"},
     {"program_logits", [](auto& p) { forward(p).logits = 5; }, "more logit rows than the limits"},
     {"program_tokens_0", [](auto& p) { forward(p).tokens = 0; }, "a program beyond the limits"},
@@ -172,7 +183,7 @@ const Corruption kCorruptions[] = {
     {"launch_after_huge", [](auto& p) { launch(p, 1).after = {0xffffffffu}; }, "a launch that waits for a later one"},
     {"launch_no_bytes", [](auto& p) { launch(p, 0).bytes.reset(); }, "a launch without costs"},
     {"launch_no_flops", [](auto& p) { launch(p, 0).flops.reset(); }, "a launch without costs"},
-    {"slot_kind", [](auto& p) { set_slot(p, 0, 0, 7); }, "an argument of unknown kind"},
+    {"slot_kind", [](auto& p) { set_slot(p, 0, 0, int(beyond<fb::SlotKind>())); }, "an argument of unknown kind"},
     {"slot_arena", [](auto& p) { set_slot(p, 4097, 0, 1); }, "an argument outside of the arena"},
     {"slot_weight", [](auto& p) { set_slot(p, 0, 2, 2); }, "an argument outside of its weight"},
     {"slot_weight_offset", [](auto& p) { set_slot(p, 385, 0, 2); }, "an argument outside of its weight"},
@@ -195,7 +206,8 @@ TEST_P(PlanVerify, Refuses) {
   EXPECT_THAT(refusal(file_bytes(plan)), HasSubstr(GetParam().message));
 }
 
-INSTANTIATE_TEST_SUITE_P(Fields, PlanVerify, testing::ValuesIn(kCorruptions), [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Fields, PlanVerify, testing::ValuesIn(kCorruptions),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlanVerifyObject, NullEntriesAreRefused) {
   const std::function<void(fb::PlanT&)> holes[] = {

@@ -17,7 +17,9 @@ using testing::HasSubstr;
 
 std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
 
-std::string to_string(const std::vector<std::byte>& bytes) { return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()); }
+std::string to_string(const std::vector<std::byte>& bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
 
 // Writes sample_plan() with its segments compressed as they are in real plans.
 Status write_sample(const std::string& path) {
@@ -25,7 +27,8 @@ Status write_sample(const std::string& path) {
   fb::PlanT plan = sample_plan();
   for (uint32_t i = 0; i < kSampleSegments; ++i) {
     const bool packed = i == kTextSegment || i == kCodeSegment;
-    LLM_ASSIGN(const uint32_t segment, writer->add(plan.segments[i].kind(), as_bytes(sample_segment(i)), packed ? fb::Compression::zstd : fb::Compression::none));
+    LLM_ASSIGN(const uint32_t segment, writer->add(plan.segments[i].kind(), as_bytes(sample_segment(i)),
+                                                   packed ? fb::Compression::zstd : fb::Compression::none));
     if (segment != i) return Error{"segment " + std::to_string(i) + " became " + std::to_string(segment)};
   }
   return writer->finish(plan);
@@ -83,7 +86,8 @@ TEST(PlanWriter, EqualSegmentsOfOneKindAreStoredOnce) {
   EXPECT_NE(add(fb::SegmentKind::text, text, fb::Compression::zstd), first);
   EXPECT_EQ(add(fb::SegmentKind::code, other, fb::Compression::zstd), first + 1);
   // Empty segments are segments too.
-  EXPECT_EQ(add(fb::SegmentKind::text, "", fb::Compression::none), add(fb::SegmentKind::text, "", fb::Compression::none));
+  EXPECT_EQ(add(fb::SegmentKind::text, "", fb::Compression::none),
+            add(fb::SegmentKind::text, "", fb::Compression::none));
 }
 
 TEST(PlanWriter, WithoutFinishNothingIsLeftBehind) {
@@ -101,10 +105,11 @@ TEST(PlanWriter, FailingFillIsReportedAndLeavesNothing) {
   {
     auto writer = PlanWriter::create(folder.file("plan.fb"));
     ASSERT_TRUE(writer);
-    const auto segment = (*writer)->add_streamed(fb::SegmentKind::weights, 100 << 20, [](uint64_t offset, std::span<std::byte>) -> Status {
-      if (offset > 0) return Error{"tensor 'w' cannot be read"};
-      return {};
-    });
+    const auto segment = (*writer)->add_streamed(fb::SegmentKind::weights, 100 << 20,
+                                                 [](uint64_t offset, std::span<std::byte>) -> Status {
+                                                   if (offset > 0) return Error{"tensor 'w' cannot be read"};
+                                                   return {};
+                                                 });
     ASSERT_FALSE(segment);
     EXPECT_EQ(segment.error().message, "tensor 'w' cannot be read");
   }
@@ -115,7 +120,8 @@ TEST(PlanWriter, MissingFolderIsRefused) {
   const TestFolder folder;
   const auto writer = PlanWriter::create(folder.file("missing/plan.fb"));
   ASSERT_FALSE(writer);
-  EXPECT_THAT(writer.error().message, HasSubstr("cannot create a file beside '" + folder.file("missing/plan.fb") + "'"));
+  EXPECT_THAT(writer.error().message,
+              HasSubstr("cannot create a file beside '" + folder.file("missing/plan.fb") + "'"));
 }
 
 TEST(PlanWriter, StreamedSegmentEqualsAddedOne) {
@@ -128,15 +134,16 @@ TEST(PlanWriter, StreamedSegmentEqualsAddedOne) {
     auto writer = PlanWriter::create(path);
     ASSERT_TRUE(writer);
     uint64_t expected_offset = 0;
-    const auto segment = stream ? (*writer)->add_streamed(fb::SegmentKind::weights, bytes.size(),
-                                                          [&](uint64_t offset, std::span<std::byte> piece) -> Status {
-                                                            EXPECT_EQ(offset, expected_offset);
-                                                            EXPECT_LE(piece.size(), size_t{64} << 20);
-                                                            std::memcpy(piece.data(), bytes.data() + offset, piece.size());
-                                                            expected_offset += piece.size();
-                                                            return {};
-                                                          })
-                                : (*writer)->add(fb::SegmentKind::weights, as_bytes(bytes), fb::Compression::none);
+    const auto segment = stream
+                             ? (*writer)->add_streamed(fb::SegmentKind::weights, bytes.size(),
+                                                       [&](uint64_t offset, std::span<std::byte> piece) -> Status {
+                                                         EXPECT_EQ(offset, expected_offset);
+                                                         EXPECT_LE(piece.size(), size_t{64} << 20);
+                                                         std::memcpy(piece.data(), bytes.data() + offset, piece.size());
+                                                         expected_offset += piece.size();
+                                                         return {};
+                                                       })
+                             : (*writer)->add(fb::SegmentKind::weights, as_bytes(bytes), fb::Compression::none);
     ASSERT_TRUE(segment);
     fb::PlanT plan = sample_plan();
     ASSERT_TRUE((*writer)->finish(plan));
@@ -153,10 +160,12 @@ TEST(PlanWriter, SparsePlanBeyond4GiB) {
   constexpr uint64_t kLarge = (uint64_t{9} << 29) + 12346;  // 4.5 GiB and a little, not aligned
   auto writer = PlanWriter::create(path);
   ASSERT_TRUE(writer);
-  const auto large = (*writer)->add_streamed(fb::SegmentKind::weights, kLarge, [&](uint64_t offset, std::span<std::byte> piece) -> Status {
-    if (offset + piece.size() == kLarge) std::memcpy(piece.data() + piece.size() - marker.size(), marker.data(), marker.size());
-    return {};
-  });
+  const auto large = (*writer)->add_streamed(
+      fb::SegmentKind::weights, kLarge, [&](uint64_t offset, std::span<std::byte> piece) -> Status {
+        if (offset + piece.size() == kLarge)
+          std::memcpy(piece.data() + piece.size() - marker.size(), marker.data(), marker.size());
+        return {};
+      });
   ASSERT_TRUE(large);
   fb::PlanT plan = sample_plan();
   for (uint32_t i = 0; i < kSampleSegments; ++i) {
@@ -170,7 +179,8 @@ TEST(PlanWriter, SparsePlanBeyond4GiB) {
   target.constants[0]->segment = kConstantSegment + 1;
   target.weights[1]->segment = kWeightSegment + 1;
   auto embedded = std::make_unique<fb::WeightT>();
-  embedded->name = "large", embedded->dtype = 1, embedded->rows = kLarge / 2, embedded->cols = 1, embedded->bytes = kLarge;
+  embedded->name = "large", embedded->dtype = 1, embedded->rows = kLarge / 2, embedded->cols = 1,
+  embedded->bytes = kLarge;
   embedded->segment = static_cast<int32_t>(*large);
   target.weights.push_back(std::move(embedded));
   ASSERT_TRUE((*writer)->finish(plan));

@@ -13,7 +13,8 @@
 namespace llm {
 namespace {
 
-constexpr uint64_t kContext = 64, kBatch = 2, kTokens = 16, kLogits = 4, kBlockTokens = 16, kVocab = 40, kHidden = 8, kRing = 4;
+constexpr uint64_t kContext = 64, kBatch = 2, kTokens = 16, kLogits = 4, kBlockTokens = 16, kVocab = 40, kHidden = 8,
+                   kRing = 4;
 constexpr uint8_t kF32Type = 0;
 
 uint64_t round_up(uint64_t n, uint64_t m) { return (n + m - 1) / m * m; }
@@ -64,11 +65,13 @@ void add_states(fb::TargetT& target) {
 
 void add_weights(fb::TargetT& target) {
   auto rows = std::make_unique<fb::WeightT>();  // read from the model folder, two parts
-  rows->name = "rows", rows->dtype = kF32Type, rows->layout = fb::WeightLayout::rows, rows->rows = 12, rows->cols = 8, rows->bytes = 12 * 8 * 4;
+  rows->name = "rows", rows->dtype = kF32Type, rows->layout = fb::WeightLayout::rows, rows->rows = 12, rows->cols = 8,
+  rows->bytes = 12 * 8 * 4;
   rows->parts = {fb::WeightPart(0, 8, 0, 8, 0, 0), fb::WeightPart(4, 8, 0, 8, 8, 1)};
   target.weights.push_back(std::move(rows));
   auto packed = std::make_unique<fb::WeightT>();  // 12 rows, padded to 16
-  packed->name = "packed", packed->dtype = kF32Type, packed->layout = fb::WeightLayout::interleaved16, packed->rows = 12, packed->cols = 8;
+  packed->name = "packed", packed->dtype = kF32Type, packed->layout = fb::WeightLayout::interleaved16,
+  packed->rows = 12, packed->cols = 8;
   packed->bytes = 16 * 8 * 4, packed->init_kernel = 1, packed->segment = kWeightSegment;
   packed->parts = {fb::WeightPart(0, 12, 0, 8, 0, 0)};
   target.weights.push_back(std::move(packed));
@@ -85,23 +88,30 @@ std::unique_ptr<fb::LaunchT> launch(std::vector<fb::Slot> slots, std::vector<uin
 
 std::unique_ptr<fb::TargetT> sample_target() {
   auto t = std::make_unique<fb::TargetT>();
-  t->name = "x86-64-v3", t->kind = fb::TargetKind::x86, t->arch = "x86-64-v3", t->features = 1u << 16, t->arena_bytes = 4096;
+  t->name = "x86-64-v3", t->kind = fb::TargetKind::x86, t->arch = "x86-64-v3", t->features = 1u << 16,
+  t->arena_bytes = 4096;
   t->modules.push_back(std::make_unique<fb::ModuleT>());
   t->modules[0]->object = kCodeSegment;
   for (const char* name : {"linear_row1", "pack_block"}) {
     auto k = std::make_unique<fb::KernelT>();
-    k->name = name, k->family = "linear", k->variant = "row1", k->instance = "linear_rows<float, float, 1>", k->threads = 1;
+    k->name = name, k->family = "linear", k->variant = "row1", k->instance = "linear_rows<float, float, 1>",
+    k->threads = 1;
     t->kernels.push_back(std::move(k));
   }
   add_weights(*t);
   t->constants.push_back(std::make_unique<fb::ConstantT>());
-  t->constants[0]->name = "constant_0", t->constants[0]->segment = kConstantSegment, t->constants[0]->bytes = sample_segment(kConstantSegment).size();
+  t->constants[0]->name = "constant_0", t->constants[0]->segment = kConstantSegment,
+  t->constants[0]->bytes = sample_segment(kConstantSegment).size();
   add_states(*t);
   auto forward = std::make_unique<fb::ProgramT>();
-  forward->kind = fb::ProgramKind::forward, forward->tokens = kTokens, forward->seqs = kBatch, forward->logits = kLogits;
-  forward->launches.push_back(launch({fb::Slot(7, 0, fb::SlotKind::value), fb::Slot(1024, 0, fb::SlotKind::arena), fb::Slot(16, 1, fb::SlotKind::weight)}, {}));
-  forward->launches.push_back(launch({fb::Slot(4, 0, fb::SlotKind::constant), fb::Slot(8, 2, fb::SlotKind::io), fb::Slot(0, 3, fb::SlotKind::state),
-                                      fb::Slot(0, 0, fb::SlotKind::kv_base)}, {0}));
+  forward->kind = fb::ProgramKind::forward, forward->tokens = kTokens, forward->seqs = kBatch,
+  forward->logits = kLogits;
+  forward->launches.push_back(launch({fb::Slot(7, 0, fb::SlotKind::value), fb::Slot(1024, 0, fb::SlotKind::arena),
+                                      fb::Slot(16, 1, fb::SlotKind::weight)},
+                                     {}));
+  forward->launches.push_back(launch({fb::Slot(4, 0, fb::SlotKind::constant), fb::Slot(8, 2, fb::SlotKind::io),
+                                      fb::Slot(0, 3, fb::SlotKind::state), fb::Slot(0, 0, fb::SlotKind::kv_base)},
+                                     {0}));
   t->programs.push_back(std::move(forward));
   auto sample = std::make_unique<fb::ProgramT>();
   sample->kind = fb::ProgramKind::sample, sample->logits = kLogits;
@@ -122,15 +132,20 @@ TestFolder::~TestFolder() {
 }
 
 size_t TestFolder::count() const {
-  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
 }
 
 std::string sample_segment(uint32_t index) {
   switch (index) {
-    case kTextSegment: return "{\"vocab\": []}";
-    case kCodeSegment: return std::string(5000, '\x90');
-    case kConstantSegment: return std::string(16, '\x3f');
-    default: return std::string(16 * 8 * 4, '\x11');
+    case kTextSegment:
+      return "{\"vocab\": []}";
+    case kCodeSegment:
+      return std::string(5000, '\x90');
+    case kConstantSegment:
+      return std::string(16, '\x3f');
+    default:
+      return std::string(16 * 8 * 4, '\x11');
   }
 }
 
@@ -149,24 +164,30 @@ fb::PlanT sample_plan() {
   plan.producer = "llmc test";
   plan.model = std::make_unique<fb::ModelT>();
   fb::ModelT& m = *plan.model;
-  m.name = "sample", m.family = "llama", m.vocab = kVocab, m.hidden = kHidden, m.layers = 2, m.heads = 2, m.kv_heads = 1, m.head_dim = 4;
+  m.name = "sample", m.family = "llama", m.vocab = kVocab, m.hidden = kHidden, m.layers = 2, m.heads = 2,
+  m.kv_heads = 1, m.head_dim = 4;
   m.intermediate = 16, m.max_positions = 128, m.eos_ids = {2, 3}, m.bos_id = 1;
   plan.limits = std::make_unique<fb::LimitsT>();
   fb::LimitsT& l = *plan.limits;
-  l.max_context = kContext, l.max_batch = kBatch, l.max_step_tokens = kTokens, l.max_logits = kLogits, l.block_tokens = kBlockTokens;
-  l.table_stride = kContext / kBlockTokens, l.max_block_updates = 8, l.max_bias_pairs = 8, l.mask_words = (kVocab + 31) / 32, l.ring_entries = kRing;
+  l.max_context = kContext, l.max_batch = kBatch, l.max_step_tokens = kTokens, l.max_logits = kLogits,
+  l.block_tokens = kBlockTokens;
+  l.table_stride = kContext / kBlockTokens, l.max_block_updates = 8, l.max_bias_pairs = 8,
+  l.mask_words = (kVocab + 31) / 32, l.ring_entries = kRing;
   add_io_fields(plan);
   uint64_t offset = 0;
   for (uint32_t i = 0; i < kSampleSegments; ++i) {
-    constexpr fb::SegmentKind kinds[] = {fb::SegmentKind::text, fb::SegmentKind::code, fb::SegmentKind::constant, fb::SegmentKind::weights};
+    constexpr fb::SegmentKind kinds[] = {fb::SegmentKind::text, fb::SegmentKind::code, fb::SegmentKind::constant,
+                                         fb::SegmentKind::weights};
     const std::string bytes = sample_segment(i);
     const PlanHash hash = hash_bytes(std::as_bytes(std::span(bytes)));
     offset = round_up(offset, kSegmentAlignment);
-    plan.segments.emplace_back(offset, bytes.size(), bytes.size(), fb::Hash128(hash.low, hash.high), kinds[i], fb::Compression::none);
+    plan.segments.emplace_back(offset, bytes.size(), bytes.size(), fb::Hash128(hash.low, hash.high), kinds[i],
+                               fb::Compression::none);
     offset += bytes.size();
   }
   auto file = std::make_unique<fb::SourceFileT>();
-  file->name = "model.safetensors", file->bytes = 4096, file->header_bytes = 512, file->header_hash = std::make_unique<fb::Hash128>(1, 2);
+  file->name = "model.safetensors", file->bytes = 4096, file->header_bytes = 512,
+  file->header_hash = std::make_unique<fb::Hash128>(1, 2);
   plan.files.push_back(std::move(file));
   for (uint64_t i = 0; i < 2; ++i) {
     auto t = std::make_unique<fb::SourceTensorT>();
@@ -174,7 +195,8 @@ fb::PlanT sample_plan() {
     plan.tensors.push_back(std::move(t));
   }
   auto group = std::make_unique<fb::KvGroupT>();
-  group->layers = {0, 1}, group->kv_heads = 1, group->head_dim = 4, group->block_tokens = kBlockTokens, group->block_bytes = 2 * 4 * kBlockTokens * 4;
+  group->layers = {0, 1}, group->kv_heads = 1, group->head_dim = 4, group->block_tokens = kBlockTokens,
+  group->block_bytes = 2 * 4 * kBlockTokens * 4;
   plan.kv_groups.push_back(std::move(group));
   plan.text.push_back(std::make_unique<fb::TextAssetT>());
   plan.text[0]->name = "tokenizer.json", plan.text[0]->segment = kTextSegment;

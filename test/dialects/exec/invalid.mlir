@@ -11,7 +11,7 @@ exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 24 x 8 x f32 {layout 
 
 // -----
 
-// expected-error @+1 {{layout is 'rows' or 'interleaved16', found 'columns'}}
+// expected-error @+1 {{layout is 'rows', 'interleaved16' or 'row_scale', found 'columns'}}
 exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 16 x 8 x f32 {layout = "columns", bytes = 512 : i64}
 
 // -----
