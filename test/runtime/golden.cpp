@@ -51,7 +51,8 @@ llm::Result<Golden> read_golden(const std::string& folder, const std::string& na
   LLM_ASSIGN(const std::string text, llm::read_text_file(folder + "/" + name + ".json"));
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return llm::Error{"golden '" + name + "' is not JSON"};
-  Golden g{.name = name};
+  Golden g;
+  g.name = name;
   g.dtype = json.at("dtype").get<std::string>();
   g.ids = json.at("ids").get<std::vector<int32_t>>();
   g.own_kl = json.at("kl_of_transformers_itself").get<std::map<std::string, double>>();

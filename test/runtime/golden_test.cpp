@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "plan/plan_reader.h"
 #include "test/runtime/golden.h"
 #include "test/runtime/number_class.h"
 #include "test/runtime/test_engine.h"
@@ -11,10 +12,13 @@
 namespace llmrt_test {
 namespace {
 
+constexpr int kSkipped = 77;  // ctest's SKIP_RETURN_CODE
+
 struct Options {
   std::string plans, models, goldens, number_class = "auto", kv = "auto", activations = "auto";
   std::vector<std::string> only;
   std::vector<size_t> chunks = {0, 16, 7, 1};
+  bool skip_missing = false;
   EngineSpec engine;
 };
 
@@ -49,11 +53,24 @@ llm::Status test_model(const Options& o, const std::string& name, Count& count) 
   return {};
 }
 
+// Whether the first plan was compiled for the target: test plans hold the targets of the machine that made them.
+bool has_target(const Options& o, const std::string& name) {
+  const auto plan = llm::PlanFile::open(o.plans + "/" + name + ".fb");
+  if (!plan) return true;  // opening it again will say why
+  for (const auto& t : (*plan)->index().targets)
+    if (t->name == o.engine.target) return true;
+  return false;
+}
+
 int run(Options& o) {
   auto names = o.only.empty() ? list_goldens(o.goldens) : llm::Result<std::vector<std::string>>(o.only);
   if (!names) {
     std::fprintf(stderr, "golden_test: error: %s\n", names.error().message.c_str());
     return 1;
+  }
+  if (o.skip_missing && !o.engine.target.empty() && !has_target(o, names->front())) {
+    std::printf("skipped: the plans are not for %s, which this machine does not run\n", o.engine.target.c_str());
+    return kSkipped;
   }
   Count count;
   std::printf("%-20s %-9s %-15s %6s  %8s %8s %8s  %9s\n", "model", "weights", "class", "chunk", "mean KL", "max KL", "allowed",
@@ -87,6 +104,7 @@ int main(int argc, char** argv) {
   app.add_option("--device", o.engine.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--target", o.engine.target, "Target of the plans (default: the best that runs)");
   app.add_flag("--ptx", o.engine.force_ptx, "CUDA: run the target's PTX");
+  app.add_flag("--skip-missing", o.skip_missing, "Exit with 77 if the plans lack the target");
   app.add_option("--threads", o.engine.threads, "CPU threads");
   CLI11_PARSE(app, argc, argv);
   return llmrt_test::run(o);

@@ -1,6 +1,7 @@
 #include "test/runtime/test_engine.h"
 
 #include <algorithm>
+#include <map>
 
 namespace llmrt_test {
 
@@ -57,7 +58,8 @@ llm::Result<std::vector<float>> TestEngine::score(const std::vector<int32_t>& id
   logits.reserve(ids.size() * info_.vocab);
   for (size_t begin = 0; begin < ids.size(); begin += longest) {
     const size_t tokens = std::min(longest, ids.size() - begin);
-    StepSequence s{.slot = slot, .first_position = static_cast<int32_t>(begin)};
+    StepSequence s;
+    s.slot = slot, s.first_position = static_cast<int32_t>(begin);
     s.ids.assign(ids.begin() + static_cast<int64_t>(begin), ids.begin() + static_cast<int64_t>(begin + tokens));
     for (size_t row = 0; row < tokens; row += info_.max_logits) {
       s.logit_rows.clear();
@@ -69,6 +71,27 @@ llm::Result<std::vector<float>> TestEngine::score(const std::vector<int32_t>& id
     }
   }
   return logits;
+}
+
+llm::Result<std::vector<std::vector<int32_t>>> TestEngine::generate(const std::vector<std::vector<int32_t>>& prompts,
+                                                                    uint64_t max_tokens) {
+  std::map<uint64_t, size_t> index;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    llmrt_request r;
+    llmrt_request_init(&r);
+    r.prompt = prompts[i].data(), r.prompt_tokens = prompts[i].size(), r.max_tokens = max_tokens;
+    uint64_t id;
+    LLM_TRY(check(llmrt_submit(engine_, &r, &id)));
+    index[id] = i;
+  }
+  std::vector<std::vector<int32_t>> outputs(prompts.size());
+  for (int active = 1; active;) {
+    const llmrt_event* events;
+    size_t count;
+    LLM_TRY(check(llmrt_poll(engine_, 1, &events, &count, &active)));
+    for (size_t i = 0; i < count; ++i) outputs[index[events[i].request]].push_back(events[i].id);
+  }
+  return outputs;
 }
 
 }  // namespace llmrt_test

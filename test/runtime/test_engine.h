@@ -46,6 +46,9 @@ class TestEngine {
   // rows than a step may return is run again for the others: the same KV entries are written again.
   llm::Result<std::vector<float>> score(const std::vector<int32_t>& ids, size_t chunk, int32_t slot = 0);
 
+  // Request level, temperature 0: the ids that follow each prompt, all prompts submitted at once.
+  llm::Result<std::vector<std::vector<int32_t>>> generate(const std::vector<std::vector<int32_t>>& prompts, uint64_t max_tokens);
+
  private:
   TestEngine() = default;
   llmrt_engine* engine_ = nullptr;

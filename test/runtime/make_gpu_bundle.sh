@@ -1,0 +1,42 @@
+#!/bin/bash
+# Makes a folder that a GPU machine needs to run the runtime's GPU tests: no compiler, no build, only libc and the NVIDIA driver are
+# expected there.
+#   make_gpu_bundle.sh OUTDIR [BUILD_DIR]        here; BUILD_DIR is build/release by default
+#   OUTDIR/run_gpu_suite.sh                      there
+# LLMC_NVRTC names the folder of libnvrtc.so.12 if llmc does not find it by itself; LLMC_JOBS, the kernels compiled at once.
+set -euo pipefail
+(( $# >= 1 )) || { sed -n '2,6s/^# //p' "$0"; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+build=$(cd "${2:-$root/build/release}" && pwd)
+
+for program in llmc llm-make-model llmrt golden_test metamorphic_test; do
+  [[ -x $build/bin/$program ]] || { echo "make_gpu_bundle: error: $build/bin/$program is missing; build it first" >&2; exit 1; }
+done
+
+targets=(sm_60 sm_61 sm_70 sm_75 sm_80 sm_86 sm_89 sm_90)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Plans with passes disabled: one target each of plain kernels, of mma.sync, and the newest.
+python3 "$here/make_test_plans.py" --llmc "$build/bin/llmc" --make-model "$build/bin/llm-make-model" \
+  --goldens "$root/test/goldens" --out "$work/plans" --targets "${targets[@]}" --pass-targets sm_61 sm_80 sm_90 \
+  ${LLMC_JOBS:+--jobs "$LLMC_JOBS"}
+mkdir "$work/plans/example" "$work/plans/goldens"
+"$build/bin/llmc" compile "$root/examples/tiny-fable" --target "$(IFS=,; echo "${targets[*]}")" --weights embed -q \
+  ${LLMC_JOBS:+-j "$LLMC_JOBS"} -o "$work/plans/example/tiny-fable.fb"
+cp "$root"/test/goldens/*.json "$root"/test/goldens/*.npy "$work/plans/goldens/"
+cp "$here/example_story.txt" "$work/plans/example/"
+
+# The plans share most of their kernels: packed together they take a small part of their size. xz travels with them.
+mkdir -p "$out/bin"
+tar -C "$work/plans" -cf - . | xz -T1 -6 --lzma2=dict=128MiB > "$out/plans.tar.xz"
+cp "$(command -v xz)" "$out/bin/"
+cp "$(ldd "$(command -v xz)" | awk '/liblzma/ {print $3}')" "$out/bin/"
+for program in llmrt golden_test metamorphic_test; do
+  strip -o "$out/bin/$program" "$build/bin/$program"
+done
+cp "$here/run_gpu_suite.sh" "$out/"
+du -sh "$out" | awk '{print "GPU bundle: " $1 "B in " $2}'

@@ -1,0 +1,100 @@
+"""Makes the models and plans that the tests of this folder run.
+
+OUT/models/NAME            a seeded model of test/goldens
+OUT/SET/NAME.fb            its plan, for each set of compile options
+OUT/metamorphic/NAME/*.fb  of a few models: base, embed, without-PASS, without-all: the same numbers are due
+
+Sets: f32 (--kv-dtype f32 --activations f32) of all models; auto (llmc's defaults) of those whose weights are narrower, for
+which this makes a difference.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+FULL_PRECISION = ["--kv-dtype", "f32", "--activations", "f32"]
+LIMITS = ["--max-step-tokens", "256"]  # longer than any golden: `whole` is one step
+METAMORPHIC_MODELS = ["qwen3", "qwen2_window"]  # bfloat16 with q and k norms; float32 with two KV groups
+OPTIONAL_PASSES = ["canonicalize", "cse", "merge-qkv", "merge-gate-up", "fuse-glu", "fuse-rope-kv-write", "fuse-add-rms-norm"]
+
+
+def run(command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(str(word) for word in command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def local_x86_targets(llmc):
+    targets = json.loads(run([llmc, "targets", "--json"]))
+    return [t["name"] for t in targets if t["kind"] == "x86" and t["runs_here"]]
+
+
+class Maker:
+    def __init__(self, args):
+        self.args = args
+        self.targets = args.targets or local_x86_targets(args.llmc)
+
+    def model(self, name):
+        golden = json.loads((self.args.goldens / f"{name}.json").read_text())
+        folder = self.args.out / "models" / name
+        run([self.args.make_model, self.args.goldens / golden["config"], "-o", folder,
+             "--seed", golden["seed"], "--shards", golden["shards"], "--force"])
+        return golden
+
+    def plan(self, name, path, options, targets=None):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [self.args.llmc, "compile", self.args.out / "models" / name, "--target", ",".join(targets or self.targets),
+                   "-o", path, "-q", *LIMITS, *options]
+        if self.args.jobs:
+            command += ["-j", self.args.jobs]
+        if self.args.cache:
+            command += ["--cache", self.args.cache]
+        run(command)
+
+    def plans_of(self, name):
+        golden = self.model(name)
+        self.plan(name, self.args.out / "f32" / f"{name}.fb", FULL_PRECISION)
+        if golden["dtype"] != "float32" and "auto" in self.args.sets:
+            self.plan(name, self.args.out / "auto" / f"{name}.fb", [])
+        if name in METAMORPHIC_MODELS and "metamorphic" in self.args.sets:
+            folder = self.args.out / "metamorphic" / name
+            self.plan(name, folder / "base.fb", FULL_PRECISION)
+            self.plan(name, folder / "embed.fb", [*FULL_PRECISION, "--weights", "embed"])
+            every = []
+            for disabled in OPTIONAL_PASSES:
+                self.plan(name, folder / f"without-{disabled}.fb", [*FULL_PRECISION, "--disable-pass", disabled],
+                          self.args.pass_targets)
+                every += ["--disable-pass", disabled]
+            self.plan(name, folder / "without-all.fb", [*FULL_PRECISION, *every], self.args.pass_targets)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llmc", required=True, type=pathlib.Path)
+    parser.add_argument("--make-model", required=True, type=pathlib.Path)
+    parser.add_argument("--goldens", required=True, type=pathlib.Path, help="the folder test/goldens")
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--targets", nargs="*", help="default: the x86 targets that run here")
+    parser.add_argument("--pass-targets", nargs="*", help="for the plans with passes disabled (default: the same)")
+    parser.add_argument("--sets", nargs="*", default=["auto", "metamorphic"], help="beside f32: auto, metamorphic")
+    parser.add_argument("--only", nargs="*", help="names of goldens (default: all)")
+    parser.add_argument("--jobs", type=int, help="kernels compiled at once")
+    parser.add_argument("--cache", help="kernel cache folder")
+    args = parser.parse_args()
+    maker = Maker(args)
+    names = args.only or sorted(path.stem for path in args.goldens.glob("*.npy"))
+    for name in names:
+        try:
+            maker.plans_of(name)
+        except RuntimeError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+    print(f"{len(names)} models for {', '.join(maker.targets)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
