@@ -9,7 +9,7 @@ using ops::element_of;
 using ops::width_of;
 
 constexpr int kConstant = 0, kTokens = 1, kLogits = 3, kKv = 4;
-constexpr int64_t kTypicalContext = 512;  // KV entries per token that selection assumes for attention
+constexpr double kTypicalContext = 512;  // KV entries per sequence that selection assumes for attention
 
 double row_bytes(mlir::Value v) { return static_cast<double>(width_of(v) * element_bytes(element_of(v))); }
 
@@ -34,7 +34,7 @@ void stream(OpWork& work, mlir::Operation* op) {
 
 double at_bucket(const LinearCost& c, const Bucket& b) {
   return c[0] + c[1] * static_cast<double>(b.tokens) + c[2] * static_cast<double>(b.seqs) + c[3] * static_cast<double>(b.logits) +
-         c[4] * static_cast<double>(b.tokens * kTypicalContext);
+         c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
 }  // namespace
@@ -111,12 +111,13 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
         s.cols = o.getHeads();
         const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
-        work.bytes[kKv] = entry;
+        s.row_tile_bytes = entry * kTypicalContext;
         work.flops[kKv] = 4.0 * static_cast<double>(o.getHeads() * o.getHeadDim());
       })
       .Case([&](ops::SampleOp o) { s.cols = 1; });
   s.bytes = at_bucket(work.bytes, bucket);
   s.flops = at_bucket(work.flops, bucket);
+  if (s.row_tile_bytes > 0) work.bytes[kKv] = s.row_tile_bytes / kTypicalContext;
   return work;
 }
 

@@ -9,7 +9,8 @@
 
 namespace llmc {
 
-// Coefficients of (1, tokens, sequences, logit rows, KV entries read).
+// Coefficients of (1, tokens, sequences, logit rows, KV). KV counts the cache entries of the step's sequences for bytes, which are read
+// once at best, and pairs of a query and an entry for operations.
 using LinearCost = std::array<double, 5>;
 
 struct OpWork {

@@ -71,12 +71,12 @@ double predict_us(const Target& target, const Variant& v, const KernelShape& s) 
   const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
   // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
   const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);
-  const double blocks = tiles_x * tiles_y;
+  double blocks = tiles_x * tiles_y;
+  if (v.max_splits > 1) blocks *= std::clamp(target.units / blocks, 1.0, static_cast<double>(v.max_splits));
   const double waves = static_cast<double>(ceil_div(static_cast<int64_t>(blocks), target.units)) * target.units / blocks;
   const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
   const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
-  // A variant that covers the rows in several passes reads the operand matrix (here: the weights) once per pass, from L2 if it fits.
-  const double memory = s.bytes / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * std::min(waves, 4.0);
+  const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * std::min(waves, 4.0);
   return std::max(compute, memory) + target.launch_us;
 }
 

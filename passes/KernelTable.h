@@ -18,6 +18,7 @@ struct KernelShape {
   int64_t head_dim = 0;                                // attention and rope_kv_write
   int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length
   double bytes = 0, flops = 0;                         // least traffic and operations
+  double row_tile_bytes = 0;                           // read again by every tile of rows (attention: the KV entries)
 };
 
 struct KernelChoice {

@@ -275,7 +275,7 @@ class ProgramLowering {
     const int64_t heads = static_cast<int64_t>(o.getHeads()), head_dim = static_cast<int64_t>(o.getHeadDim());
     int64_t splits = 1;
     if (variant && variant->max_splits > 1) {
-      constexpr int64_t kBlocksPerUnit = 2, kMinEntriesPerSplit = 128;
+      constexpr int64_t kBlocksPerUnit = 1, kMinEntriesPerSplit = 128;
       const int64_t blocks = bucket_.tokens * static_cast<int64_t>(o.getKvHeads());
       splits = std::min({ceil_div(kBlocksPerUnit * symbols_.target().units, blocks), ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit),
                          static_cast<int64_t>(variant->max_splits)});

@@ -49,14 +49,19 @@ int guarded(llmrt_engine* e, Body body) {
   return 1;
 }
 
-// A uniform step: evaluates a launch's linear cost function.
+// A uniform step: evaluates the linear cost functions of a launch.
 struct StepSize {
   size_t tokens, seqs, context;
 
-  double at(const llm::fb::Cost& c) const {
-    const auto n = static_cast<double>(seqs), t = static_cast<double>(tokens);
-    const double kv_read = n * t * (static_cast<double>(context) + (t + 1) / 2);
-    return c.constant() + c.tokens() * n * t + c.seqs() * n + c.logits() * n + c.kv() * kv_read;
+  double bytes(const llm::fb::Cost& c) const { return at(c, static_cast<double>(seqs * (context + tokens))); }
+  double flops(const llm::fb::Cost& c) const {
+    return at(c, static_cast<double>(seqs * tokens) * (static_cast<double>(context) + static_cast<double>(tokens + 1) / 2));
+  }
+
+ private:
+  double at(const llm::fb::Cost& c, double kv) const {
+    const auto n = static_cast<double>(seqs);
+    return c.constant() + c.tokens() * n * static_cast<double>(tokens) + c.seqs() * n + c.logits() * n + c.kv() * kv;
   }
 };
 
@@ -67,6 +72,7 @@ llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& o) {
   options.device = {text_or(o.device, "auto"), text_or(o.target, ""), o.force_ptx != 0, o.threads, o.separate_allocations != 0};
   options.model_dir = text_or(o.model_dir, "");
   options.kv_limit = o.kv_bytes;
+  options.info_only = o.info_only != 0;
   auto e = std::make_unique<llmrt_engine>();
   LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));
   return e;
@@ -114,6 +120,8 @@ int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
   i.weight_bytes = m.weights, i.mapped_weight_bytes = m.mapped_weights, i.activation_bytes = m.activations, i.state_bytes = m.state;
   i.io_bytes = m.io, i.kv_bytes = m.kv, i.kv_bytes_per_token = m.kv_bytes_per_token, i.total_bytes = m.total, i.free_bytes = m.device_free;
   i.kv_tokens = m.kv_blocks * plan.limits->block_tokens;
+  i.fitting_tokens = m.fitting_tokens;
+  i.fits = m.fits;
   std::memcpy(info, &i, std::min(info->size, sizeof i));
   return 0;
 }
@@ -240,7 +248,7 @@ int llmrt_step_cost(llmrt_engine* e, size_t tokens, size_t seqs, size_t context,
     *bytes = *flops = 0;
     LLM_ASSIGN(const auto launches, e->engine->forward_launches(tokens * seqs, seqs, seqs));
     const StepSize size{tokens, seqs, context};
-    for (const llm::fb::LaunchT* l : launches) *bytes += size.at(*l->bytes), *flops += size.at(*l->flops);
+    for (const llm::fb::LaunchT* l : launches) *bytes += size.bytes(*l->bytes), *flops += size.flops(*l->flops);
     return {};
   });
 }
@@ -275,7 +283,7 @@ int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, i
     const StepSize size{tokens, seqs, context};
     for (const auto& l : launches)
       e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(), e->engine->target().kernels[l.launch->kernel]->name.c_str(),
-                          l.microseconds, size.at(*l.launch->bytes), size.at(*l.launch->flops)});
+                          l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
     *times = e->times.data(), *count = e->times.size();
     return {};
   });

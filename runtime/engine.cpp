@@ -36,6 +36,7 @@ llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile>
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
   e->memory_ = memory_table(e->plan(), e->target(), e->device_info(), options.kv_limit);
   const MemoryTable& m = e->memory_;
+  if (options.info_only) return e;
   if (!m.fits)
     return llm::Error{"the plan does not fit on " + e->device_info().name + ": weights " + gb(m.weights) + ", activations " + gb(m.activations) +
                       ", state " + gb(m.state + m.io) + ", and no room for a KV cache; free " + gb(m.device_free) +
@@ -205,6 +206,7 @@ llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
 }
 
 llm::Status Engine::check(const StepInput& in) const {
+  if (programs_.empty()) return llm::Error{"this engine was opened for information only"};
   const size_t t = in.tokens.size(), s = in.kv_len.size(), l = in.logit_rows.size();
   const fb::LimitsT& limits = *plan().limits;
   if (t == 0 || s == 0 || l == 0) return llm::Error{"a step needs at least one token, one sequence and one logit row"};

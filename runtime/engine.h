@@ -20,6 +20,7 @@ struct EngineOptions {
   DeviceOptions device;
   std::string model_dir;   // of external weights; "" for the folder of the plan
   uint64_t kv_limit = 0;   // bytes of KV cache at most; 0 for what the plan asks for
+  bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
 };
 
 // One step as the host describes it. Vectors are indexed as in kernels_templates/abi.h; positions, kv_index and so on are as long as tokens.

@@ -28,6 +28,7 @@ typedef struct {
   int threads;             /* CPU: 0 for one per core */
   uint64_t kv_bytes;       /* most memory for the KV cache; 0: room for max_batch sequences of max_context tokens, if it fits */
   int separate_allocations; /* debugging: one device allocation per buffer */
+  int info_only;           /* allocate nothing: only llmrt_get_info and llmrt_text_asset work; succeeds even if the plan does not fit */
 } llmrt_options;
 
 /* On failure *error is a message to free with llmrt_free, and *engine is NULL. */
@@ -48,6 +49,8 @@ typedef struct {
   uint64_t max_context, max_batch, max_step_tokens, max_logits;
   uint64_t weight_bytes, mapped_weight_bytes, activation_bytes, state_bytes, io_bytes, kv_bytes, kv_bytes_per_token, total_bytes, free_bytes;
   uint64_t kv_tokens;      /* tokens that the KV cache holds */
+  uint64_t fitting_tokens; /* tokens that it could hold in the free memory */
+  int fits;                /* 0: there is no room for the plan (info_only engines) */
 } llmrt_info;
 int llmrt_get_info(const llmrt_engine* engine, llmrt_info* info);
 

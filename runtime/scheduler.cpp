@@ -24,7 +24,9 @@ llm::Result<uint64_t> Scheduler::submit(RequestOptions r) {
                       " tokens; compile with a larger --max-context"};
   if (r.sampling.top_logprobs > llm_abi::kMaxTopLogprobs)
     return llm::Error{"at most " + std::to_string(llm_abi::kMaxTopLogprobs) + " alternatives can be reported per token"};
-  Sequence s{.id = next_id_++, .options = std::move(r)};
+  Sequence s;
+  s.id = next_id_++;
+  s.options = std::move(r);
   const uint64_t room = capacity - s.options.prompt.size();
   s.max_tokens = s.options.max_tokens ? std::min(s.options.max_tokens, room) : room;
   waiting_.push_back(std::move(s));

@@ -55,7 +55,7 @@ class Scheduler {
 
  private:
   struct Sequence {
-    uint64_t id;
+    uint64_t id = 0;
     RequestOptions options;
     int32_t slot = -1;
     uint64_t computed = 0;     // tokens whose KV entries are written by submitted steps

@@ -107,7 +107,7 @@ def Exec_LaunchOp : Exec_Op<"launch"> {
     The list in parentheses fills the argument block slot by slot: a pointer, with what the kernel does to it and an offset in bytes; an
     integer or a float, which is itself; or `null`. `after` lists the launches (by position in the program) that must have
     finished. `bytes` and `flops` are linear functions of the true counts: coefficients of (1, tokens, sequences, logit rows,
-    KV entries read).
+    KV): KV counts cache entries of the step's sequences for bytes, pairs of a query and an entry for operations.
     ```mlir
     exec.launch @add_tile grid [1, 16, 1] (read %counts, read %x, read %y + 512, write %sum, 0, 192, 192, 1024) after [3, 4]
         {op = "add", layer = "layers.0.residual", bytes = ..., flops = ...}

@@ -91,17 +91,24 @@ KERNEL_FN void attention_merge(const AttentionMergeArgs& args, Tile tile, char*)
   const i64 token = tile.y, head = tile.x;
   if (token >= args.counts->rows[kRowsTokens] || head >= args.heads) return;
   const i64 stride = args.head_dim + 2;
-  const float* partial = args.workspace + (token * args.heads + head) * args.splits * stride;
+  const int splits = static_cast<int>(args.splits);
+  const float* partial = args.workspace + (token * args.heads + head) * splits * stride;
+  // Every warp finds the maximum for itself, a split a lane: all loads are in flight at once, and no barrier is needed.
+  const int lane = threadIdx.x % kWarp;
   float maximum = -kInfinity;
-  for (i64 s = 0; s < args.splits; ++s) maximum = fmaxf(maximum, partial[s * stride + args.head_dim]);
+  for (int s = lane; s < splits; s += kWarp) maximum = fmaxf(maximum, partial[s * stride + args.head_dim]);
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, offset));
   A* out = static_cast<A*>(args.out) + (token * args.heads + head) * args.head_dim;
   for (i64 i = threadIdx.x; i < args.head_dim; i += blockDim.x) {
     float sum = 0.0f, value = 0.0f;
-    for (i64 s = 0; s < args.splits; ++s) {
-      const float weight = exp2_fast(partial[s * stride + args.head_dim] - maximum);
-      if (weight == 0.0f) continue;  // an empty split has no accumulator
-      sum = fmaf(weight, partial[s * stride + args.head_dim + 1], sum);
-      value = fmaf(weight, partial[s * stride + i], value);
+#pragma unroll 8
+    for (int s = 0; s < splits; ++s) {
+      const float* row = partial + s * stride;
+      const float weight = exp2_fast(row[args.head_dim] - maximum);
+      // An empty split has weight 0 and no accumulator: what stands there must not be multiplied.
+      sum += weight == 0.0f ? 0.0f : weight * row[args.head_dim + 1];
+      value += weight == 0.0f ? 0.0f : weight * row[i];
     }
     out[i] = from_float<A>(value / sum);
   }

@@ -158,7 +158,8 @@ class Runner {
   }
 
   llm::Result<Generation> generate(const std::vector<int32_t>& prompt) {
-    Generation g{.prompt_ids = prompt};
+    Generation g;
+    g.prompt_ids = prompt;
     std::optional<text::Detokenizer> detokenizer;
     if (tokenizer_) detokenizer.emplace(*tokenizer_, o_.show_special ? text::DecodeMode::kKeepSpecialTokens : text::DecodeMode::kSkipSpecialTokens);
     text::StopStringMatcher stops(o_.stop);

@@ -1,4 +1,4 @@
-// llmrt info: what a plan needs of this device, and how it would run here. Loads the plan.
+// llmrt info: what a plan needs of this device, and how it would run here. Allocates nothing.
 #include <nlohmann/json.hpp>
 
 #include "runtime/commands/session.h"
@@ -15,7 +15,7 @@ llm::Status info(const SessionOptions& o) {
         {"max_step_tokens", i.max_step_tokens}, {"max_logits", i.max_logits}, {"vocab", i.vocab},
         {"memory", {{"weights", i.weight_bytes}, {"mapped_weights", i.mapped_weight_bytes}, {"activations", i.activation_bytes}, {"state", i.state_bytes},
                     {"io", i.io_bytes}, {"kv", i.kv_bytes}, {"kv_bytes_per_token", i.kv_bytes_per_token}, {"kv_tokens", i.kv_tokens}, {"total", i.total_bytes},
-                    {"free", i.free_bytes}}}};
+                    {"free", i.free_bytes}, {"fits", i.fits != 0}, {"fitting_tokens", i.fitting_tokens}}}};
     std::printf("%s\n", j.dump(2).c_str());
     return {};
   }
@@ -25,7 +25,11 @@ llm::Status info(const SessionOptions& o) {
   std::printf("  activations  %10.1f MB\n  state        %10.1f MB\n  step input   %10.1f MB\n", mb(i.activation_bytes), mb(i.state_bytes), mb(i.io_bytes));
   std::printf("  KV cache     %10.1f MB (%llu tokens of %.1f KB)\n", mb(i.kv_bytes), static_cast<unsigned long long>(i.kv_tokens),
               static_cast<double>(i.kv_bytes_per_token) / 1e3);
-  std::printf("  total        %10.1f MB of %.1f MB free\n", mb(i.total_bytes), mb(i.free_bytes));
+  std::printf("  total        %10.1f MB of %.1f MB free: %s\n", mb(i.total_bytes), mb(i.free_bytes),
+              !i.fits                                            ? "does not fit; compile with smaller limits, or a smaller model"
+              : i.kv_tokens < i.max_batch * i.max_context ? "fits with fewer KV tokens than the plan asks for"
+                                                                 : "fits");
+  std::printf("  the free memory has room for %llu KV tokens\n", static_cast<unsigned long long>(i.fitting_tokens));
   std::printf("  steps of at most %llu tokens, %llu sequences; context %llu\n", static_cast<unsigned long long>(i.max_step_tokens),
               static_cast<unsigned long long>(i.max_batch), static_cast<unsigned long long>(i.max_context));
   return {};
@@ -37,6 +41,7 @@ Verb add_info(CLI::App& app) {
   auto o = std::make_shared<SessionOptions>();
   CLI::App* c = app.add_subcommand("info", "Show the memory table of a plan on this device");
   o->add(*c);
+  o->info_only = true;
   return [o] { return info(*o); };
 }
 

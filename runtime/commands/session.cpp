@@ -31,6 +31,7 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   options.threads = o.threads;
   options.kv_bytes = static_cast<uint64_t>(o.kv_gb * 1e9);
   options.separate_allocations = o.separate_allocations;
+  options.info_only = o.info_only;
   std::unique_ptr<Session> session(new Session);
   char* error = nullptr;
   if (llmrt_open(&options, &session->engine_, &error) != 0) {

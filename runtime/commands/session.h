@@ -16,6 +16,7 @@ struct SessionOptions {
   bool force_ptx = false, json = false, separate_allocations = false;
   int threads = 0;
   double kv_gb = 0;
+  bool info_only = false;  // set by the verb, not by the user
 
   void add(CLI::App& command);
 };
