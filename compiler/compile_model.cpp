@@ -57,6 +57,7 @@ void set_module_options(mlir::ModuleOp module, const CompileOptions& o, const Ta
   mlir::Builder b(module.getContext());
   module->setAttr(kTargetAttr, b.getStringAttr(target.name));
   module->setAttr(kActivationsAttr, b.getStringAttr(o.activations));
+  module->setAttr(kGemmAttr, b.getStringAttr(o.gemm));
   std::vector<mlir::Attribute> list;
   for (const Bucket& bucket : buckets(l)) list.push_back(b.getDenseI64ArrayAttr({bucket.tokens, bucket.seqs, bucket.logits}));
   module->setAttr(kBucketsAttr, b.getArrayAttr(list));

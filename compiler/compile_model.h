@@ -21,6 +21,7 @@ struct CompileOptions {
   int64_t max_step_tokens = 512;
   std::string kv_dtype = "auto";       // auto (the checkpoint's type), f32, f16, bf16
   std::string activations = "auto";    // auto (what the target's matrix units take), f32
+  std::string gemm = "auto";           // auto (as native), native (no vendor library), cublas (CUDA: products of many tokens)
   bool embed_weights = false;
   std::map<std::string, std::string> force_variant;  // family -> variant
   std::vector<std::string> disabled_passes;

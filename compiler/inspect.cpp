@@ -63,7 +63,7 @@ struct Choice {
 std::vector<Choice> choices(const fb::TargetT& target, const fb::ProgramT& program) {
   std::vector<Choice> list;
   for (const auto& launch : program.launches) {
-    const fb::KernelT& kernel = *target.kernels[launch->kernel];
+    const std::string variant = launch->external ? "cublas" : target.kernels[launch->kernel]->variant;
     // Layers repeat: "layers.7.down_proj" and "layers.8.down_proj" are one row.
     std::string where = launch->layer;
     if (const size_t dot = where.find('.'); where.starts_with("layers.") && dot != std::string::npos)
@@ -71,8 +71,8 @@ std::vector<Choice> choices(const fb::TargetT& target, const fb::ProgramT& progr
     const std::string op = launch->op + (where.empty() ? "" : " " + where);
     bool found = false;
     for (Choice& c : list)
-      if (c.op == op && c.variant == kernel.variant) ++c.launches, found = true;
-    if (!found) list.push_back({op, kernel.variant, launch->runner_up, 1});
+      if (c.op == op && c.variant == variant) ++c.launches, found = true;
+    if (!found) list.push_back({op, variant, launch->runner_up, 1});
   }
   return list;
 }

@@ -50,6 +50,9 @@ struct CompileCommand {
         ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
     c->add_option("--weights", weights, "external: read from the model folder at load; embed: one self-contained file")
         ->check(CLI::IsMember({"external", "embed"}))->capture_default_str();
+    c->add_option("--gemm", options.gemm, "Matrix products of many tokens on GPUs: native (own kernels), cublas (the vendor's library, where "
+                  "weights and operands have one type; float16 checkpoints then use float16 operands on every GPU), auto (now: native)")
+        ->check(CLI::IsMember({"auto", "native", "cublas"}))->capture_default_str();
     c->add_option("--force-variant", forced, "Use a kernel variant: family=name (repeatable)");
     c->add_option("--disable-pass", options.disabled_passes, "Leave out an optional pass (repeatable)");
     c->add_option("--dump", options.dump_dir, "Write numbered phases and every kernel's source, PTX and cubin to this folder");

@@ -18,6 +18,7 @@ namespace fb = llm::fb;
 constexpr int64_t kBiasPairs = 4096;     // (id, bias) pairs of one step, all rows together
 constexpr int64_t kRingEntries = 256;    // steps whose samples the host may lag behind
 constexpr int64_t kIoAlignment = 64;
+constexpr uint64_t kGemmWorkspaceBytes = 32ull << 20;  // what cuBLAS itself takes on Hopper; 4 MiB before (cublasSetWorkspace)
 
 // Files of a model folder that the runtime needs for text.
 constexpr const char* kTextAssets[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "config.json"};
@@ -25,6 +26,17 @@ constexpr const char* kTextAssets[] = {"tokenizer.json", "tokenizer_config.json"
 std::unique_ptr<fb::Cost> cost(llvm::ArrayRef<double> c) { return std::make_unique<fb::Cost>(c[0], c[1], c[2], c[3], c[4]); }
 
 std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+
+std::unique_ptr<fb::ExternalCallT> external_call(exec::GemmOp gemm) {
+  auto call = std::make_unique<fb::ExternalCallT>();
+  call->kind = fb::ExternalKind::cublas_gemm;
+  call->dtype = static_cast<uint8_t>(scalar_type(gemm.getElement()));
+  call->rows = static_cast<uint32_t>(gemm.getRows());
+  call->cols = static_cast<uint32_t>(gemm.getCols());
+  call->k = static_cast<uint32_t>(gemm.getK());
+  call->workspace_bytes = kGemmWorkspaceBytes;
+  return call;
+}
 
 fb::Slot value_slot(const void* bits) {
   uint64_t value;
@@ -187,7 +199,7 @@ llm::Status PlanEmitter::add_target(const Target& target, mlir::ModuleOp module,
     constant_index_[constant->name] = static_cast<uint32_t>(out->constants.size());
     out->constants.push_back(std::move(constant));
   }
-  add_states(*out);
+  add_states(*out, module);
   for (auto program : module.getOps<exec::ProgramOp>()) add_program(*out, program);
   plan_.targets.push_back(std::move(out));
   return {};
@@ -274,13 +286,14 @@ llm::Result<int32_t> PlanEmitter::embed(const fb::WeightT& w) {
   return static_cast<int32_t>(segment);
 }
 
-void PlanEmitter::add_states(fb::TargetT& out) {
+void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   const uint64_t l = plan_.limits->max_logits, vocab = plan_.model->vocab, s = plan_.limits->max_batch;
-  const struct {
+  struct State {
     const char* name;
     uint64_t bytes;
     bool host;
-  } states[] = {
+  };
+  std::vector<State> states = {
       {"prev", l * 4, false},
       {"block_table", plan_.kv_groups.size() * s * plan_.limits->table_stride * 4, false},
       {"penalty_counts", s * vocab * 4, false},
@@ -289,6 +302,8 @@ void PlanEmitter::add_states(fb::TargetT& out) {
       {"sample_scratch", l * vocab * 4, false},
       {"ring", plan_.limits->ring_entries * l * sizeof(llm_abi::SampleOut), true},
   };
+  if (module.walk([](exec::GemmOp) { return mlir::WalkResult::interrupt(); }).wasInterrupted())
+    states.push_back({"gemm_workspace", kGemmWorkspaceBytes, false});
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;
@@ -317,12 +332,16 @@ void PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
     if (auto o = mlir::dyn_cast<exec::StateOp>(op)) return fb::Slot(value, state_index_[o.getName().str()], fb::SlotKind::state);
     return fb::Slot(value, static_cast<uint32_t>(mlir::cast<exec::KvBaseOp>(op).getLayer()), fb::SlotKind::kv_base);
   };
-  for (auto launch : program.block().getOps<exec::LaunchOp>()) {
+  for (auto launch : program.block().getOps<exec::LaunchOpInterface>()) {
     auto l = std::make_unique<fb::LaunchT>();
-    l->kernel = kernel_index_[launch.getKernel().str()];
-    l->grid_x = static_cast<uint32_t>(launch.getGrid()[0]);
-    l->grid_y = static_cast<uint32_t>(launch.getGrid()[1]);
-    l->grid_z = static_cast<uint32_t>(launch.getGrid()[2]);
+    if (auto kernel = mlir::dyn_cast<exec::LaunchOp>(launch.getOperation())) {
+      l->kernel = kernel_index_[kernel.getKernel().str()];
+      l->grid_x = static_cast<uint32_t>(kernel.getGrid()[0]);
+      l->grid_y = static_cast<uint32_t>(kernel.getGrid()[1]);
+      l->grid_z = static_cast<uint32_t>(kernel.getGrid()[2]);
+    } else {
+      l->external = external_call(mlir::cast<exec::GemmOp>(launch.getOperation()));
+    }
     for (mlir::Attribute slot : launch.getSlots()) {
       if (auto pointer = mlir::dyn_cast<exec::SlotAttr>(slot)) {
         l->slots.push_back(pointer_slot(launch.getPointers()[static_cast<size_t>(pointer.getOperand())], pointer.getOffset()));

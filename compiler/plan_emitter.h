@@ -48,7 +48,7 @@ class PlanEmitter {
   llm::Status add_kernels(llm::fb::TargetT& out, mlir::ModuleOp module, const CompiledTarget& code, bool cuda);
   llm::Status add_weights(llm::fb::TargetT& out, mlir::ModuleOp module);
   llm::Result<int32_t> embed(const llm::fb::WeightT& weight);
-  void add_states(llm::fb::TargetT& out);
+  void add_states(llm::fb::TargetT& out, mlir::ModuleOp module);
   void add_program(llm::fb::TargetT& out, exec::ProgramOp program);
 
   const Checkpoint& checkpoint_;

@@ -211,6 +211,15 @@ struct ElementwiseArgs {
   i64 b_stride;
 };
 
+// out += bias in every row, behind a matrix product of the vendor's library. Grid: (column tiles, rows).
+struct BiasAddArgs {
+  const StepCounts* counts;
+  const void* bias;  // [width]
+  float* out;        // [rows, width], contiguous
+  i64 row_count;
+  i64 width;
+};
+
 // table[t, 0, j] = cos(position[t] * inv_freq[j]) * factor; table[t, 1, j] = sin(...) * factor. Grid: one block a row.
 struct RopeTableArgs {
   const StepCounts* counts;

@@ -62,6 +62,8 @@ struct Variant {
   bool tensor_cores;       // the unit: matrix units, or fp32 FMA
   int max_splits = 0;      // attention: largest grid z over which one query's KV entries may be split; 0: cannot split
   bool row_scale = false;  // linear: takes LinearArgs::w_scale, made from the weight by the family row_scale
+  bool external = false;   // a call into the vendor's library (exec.gemm): no file or body, one type for weight and operand, and never
+                           // chosen by cost: the user has to ask for it (llmc compile --gemm)
 };
 
 }  // namespace llm

@@ -2,13 +2,13 @@
 
 namespace llmc {
 
-std::vector<exec::LaunchOp> launches_of(exec::ProgramOp program) {
-  std::vector<exec::LaunchOp> launches;
-  for (auto launch : program.block().getOps<exec::LaunchOp>()) launches.push_back(launch);
+std::vector<exec::LaunchOpInterface> launches_of(exec::ProgramOp program) {
+  std::vector<exec::LaunchOpInterface> launches;
+  for (auto launch : program.block().getOps<exec::LaunchOpInterface>()) launches.push_back(launch);
   return launches;
 }
 
-std::vector<ObjectAccess> accesses_of(exec::LaunchOp launch) {
+std::vector<ObjectAccess> accesses_of(exec::LaunchOpInterface launch) {
   std::vector<ObjectAccess> accesses;
   for (auto [pointer, access] : llvm::zip(launch.getPointers(), launch.getAccess())) {
     mlir::Operation* op = pointer.getDefiningOp();
@@ -40,9 +40,9 @@ void ObjectState::record(size_t launch, int8_t access, std::set<size_t>& predece
   if (access == exec::kRead) readers.push_back(launch);
 }
 
-std::vector<llvm::BitVector> order_of(const std::vector<exec::LaunchOp>& launches) {
+std::vector<llvm::BitVector> order_of(const std::vector<exec::LaunchOpInterface>& launches) {
   std::vector<llvm::BitVector> before;
-  for (exec::LaunchOp launch : launches) {
+  for (exec::LaunchOpInterface launch : launches) {
     llvm::BitVector set(launches.size());
     if (auto after = launch.getAfter()) {
       for (int64_t i : *after) {

@@ -17,10 +17,10 @@ struct ObjectAccess {
   exec::BufferOp buffer;   // null for other objects
 };
 
-std::vector<exec::LaunchOp> launches_of(exec::ProgramOp program);
+std::vector<exec::LaunchOpInterface> launches_of(exec::ProgramOp program);
 
 // Weights and constants are never written while a program runs and are left out.
-std::vector<ObjectAccess> accesses_of(exec::LaunchOp launch);
+std::vector<ObjectAccess> accesses_of(exec::LaunchOpInterface launch);
 
 // The last writer and the readers since, of one object, as launches are visited in order.
 struct ObjectState {
@@ -32,6 +32,6 @@ struct ObjectState {
 };
 
 // before[i]: the launches that come before launch i in the partial order given by the `after` lists.
-std::vector<llvm::BitVector> order_of(const std::vector<exec::LaunchOp>& launches);
+std::vector<llvm::BitVector> order_of(const std::vector<exec::LaunchOpInterface>& launches);
 
 }  // namespace llmc

@@ -37,6 +37,12 @@ double at_bucket(const LinearCost& c, const Bucket& b) {
          c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
+bool keeps_float_activations(mlir::Operation* op) {
+  auto module = op->getParentOfType<mlir::ModuleOp>();
+  auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
+  return mode && mode.getValue() == "f32";
+}
+
 }  // namespace
 
 llm::ScalarType scalar_type(mlir::Type type) {
@@ -92,6 +98,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::LinearOp o) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
         s.k = width_of(o.getX());
+        s.exact_operands = keeps_float_activations(op);
         work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
       })
       .Case([&](ops::GluOp o) { s.operand = scalar_type(element_of(o.getResult())); })

@@ -40,9 +40,10 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 
 bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
-  return s.family == v.family && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+  const bool rounds = v.row_scale && s.operand == ScalarType::kF32;  // through fp16 tensor cores
+  return s.family == v.family && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
-         (v.max_rows == 0 || s.rows <= v.max_rows) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
+         (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
          v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
 }
 
@@ -84,7 +85,7 @@ llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape&
   KernelChoice choice;
   for (const Variant& v : all_variants(target.kind)) {
     if (!can_run(target, v, shape)) continue;
-    if (!forced.empty() && forced != v.name) continue;
+    if (forced.empty() ? v.external : forced != v.name) continue;
     const double cost = predict_us(target, v, shape);
     if (!choice.variant || cost <= choice.cost_us) {
       choice.runner_up = choice.variant, choice.runner_up_us = choice.cost_us;
@@ -135,6 +136,7 @@ std::string args_struct(std::string_view family) {
       {"attention", "AttentionArgs"}, {"attention_merge", "AttentionMergeArgs"},
       {"sample", "SampleArgs"},       {"advance", "AdvanceArgs"},
       {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
+      {"bias_add", "BiasAddArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

@@ -18,6 +18,7 @@ struct KernelShape {
   int64_t head_dim = 0;                                // attention and rope_kv_write
   int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length
   double bytes = 0, flops = 0;                         // least traffic and operations
+  bool exact_operands = false;                         // no variant that rounds float32 operands (--activations f32)
   double row_tile_bytes = 0;                           // read again by every tile of rows (attention: the KV entries)
 };
 

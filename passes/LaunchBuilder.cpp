@@ -102,4 +102,12 @@ void LaunchBuilder::emit(const llm::Variant& v, const KernelShape& shape, const 
                                   origin.runner_up.empty() ? mlir::StringAttr() : builder_.getStringAttr(origin.runner_up));
 }
 
+void LaunchBuilder::emit_gemm(const KernelShape& shape, mlir::Type element, const Origin& origin) {
+  builder_.create<exec::GemmOp>(builder_.getUnknownLoc(), pointers_, element, shape.rows, shape.cols, shape.k, builder_.getArrayAttr(slots_),
+                                builder_.getDenseI8ArrayAttr(access_), builder_.getStringAttr(shape.family), builder_.getStringAttr(origin.layer),
+                                builder_.getDenseF64ArrayAttr(origin.bytes), builder_.getDenseF64ArrayAttr(origin.flops),
+                                mlir::DenseI64ArrayAttr(),
+                                origin.runner_up.empty() ? mlir::StringAttr() : builder_.getStringAttr(origin.runner_up));
+}
+
 }  // namespace llmc

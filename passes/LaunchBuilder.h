@@ -64,6 +64,8 @@ class LaunchBuilder {
   };
   // Grid: (column tiles, row tiles, z).
   void emit(const llm::Variant& variant, const KernelShape& shape, const Origin& origin, int64_t z = 1);
+  // exec.gemm in place of a kernel; its pointers are x, w, out and the workspace.
+  void emit_gemm(const KernelShape& shape, mlir::Type element, const Origin& origin);
 
  private:
   LaunchBuilder& pointer(const View& v, exec::Access access);

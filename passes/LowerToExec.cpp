@@ -132,10 +132,14 @@ class ProgramLowering {
     const llm::Variant* variant = chosen(op);
     if (!variant) return op->emitError("lower-to-exec: no kernel was selected");
     const std::optional<OpWork> work = work_of(op, bucket_);
-    LaunchBuilder::Origin origin{layer_name(op->getLoc()), work->bytes, work->flops, ""};
-    if (auto runner_up = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr).getAs<mlir::StringAttr>("runner_up")) origin.runner_up = runner_up.str();
-    l.emit(*variant, work->shape, origin, z);
+    l.emit(*variant, work->shape, origin_of(op, *work), z);
     return mlir::success();
+  }
+
+  static LaunchBuilder::Origin origin_of(mlir::Operation* op, const OpWork& work) {
+    LaunchBuilder::Origin origin{layer_name(op->getLoc()), work.bytes, work.flops, ""};
+    if (auto runner_up = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr).getAs<mlir::StringAttr>("runner_up")) origin.runner_up = runner_up.str();
+    return origin;
   }
 
   // A launch that no operation stands for.
@@ -189,6 +193,8 @@ class ProgramLowering {
           return emit(l, op);
         })
         .Case([&](ops::LinearOp o) {
+          const llm::Variant* variant = chosen(o);
+          if (variant && variant->external) return lower_gemm(o);
           auto l = launch();
           l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
@@ -252,6 +258,21 @@ class ProgramLowering {
         .Case([&](ops::AttentionOp o) { return lower_attention(o); })
         .Case([&](ops::SampleOp o) { return lower_sample(o); })
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
+  }
+
+  // A linear layer by the vendor's library, and its bias behind it.
+  mlir::LogicalResult lower_gemm(ops::LinearOp o) {
+    const std::optional<OpWork> work = work_of(o, bucket_);
+    const View out = result(o.getResult());
+    auto l = launch();
+    l.read(views_[o.getX()]).read(weight(o.getWeight(), true)).write(out).read_write(state("gemm_workspace"));
+    l.emit_gemm(work->shape, element_of(o.getX()), origin_of(o, *work));
+    if (!o.getBias()) return mlir::success();
+    auto b = launch();
+    b.read(counts()).read(weight(o.getBias(), false)).read_write(out).i(row_count(o.getX())).i(work->shape.cols);
+    KernelShape shape{.family = "bias_add", .weight = scalar_type(element_of(o.getBias())), .operand = {}, .kv = {}};
+    shape.rows = work->shape.rows, shape.cols = work->shape.cols;
+    return emit_extra(b, shape, o);
   }
 
   // LinearArgs::w_scale, where the chosen variant takes it.

@@ -35,6 +35,7 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
       mlir::Type weight = ops::element_of(linear.getWeight());
       if (weight.isF32() || !ops::element_of(linear.getX()).isF32()) return;
       mlir::Type operand = to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
+      if (weight.isF16() && wants_cublas(getOperation(), *target)) operand = weight;  // one type for both, sums in float32
       if (operand.isF32()) return;
       mlir::OpResult x = narrowable(linear.getX());
       if (!x) return;

@@ -46,7 +46,8 @@ def NarrowOperands : Pass<"narrow-operands", "mlir::ModuleOp"> {
   let description = [{
     Why: a tensor core takes fp16 or bf16 operands. Rounding once, where the value is produced, halves its traffic and saves the conversion in
     every tile. Only operands are narrowed: the residual stream, scores, sums and logits stay float32. Targets whose row says
-    float32 operands (sm_60, sm_61, x86) keep everything in float32.
+    float32 operands (sm_60, sm_61, x86) keep everything in float32, unless float16 products are to go to cuBLAS (`--gemm cublas`), which
+    takes one type for both.
   }];
 }
 
@@ -71,7 +72,8 @@ def SelectKernels : Pass<"select-kernels", "mlir::ModuleOp"> {
   let description = [{
     Why: the best variant depends on target, type, bucket and shape. Each variant is asked for its cost (bytes over bandwidth, operations over
     rate, with tiles and waves rounded up, plus the launch); the cheapest wins and the runner-up is kept for `llmc inspect`.
-    `--force-variant family=name` overrules the model.
+    `--force-variant family=name` overrules the model. A vendor's library is never chosen by cost: with `--gemm cublas` it gets the linear
+    layers that it can run (rows enough, one type for both).
   }];
 }
 

@@ -61,6 +61,11 @@ int64_t module_int(mlir::ModuleOp module, llvm::StringRef name, int64_t fallback
   return attr ? attr.getInt() : fallback;
 }
 
+bool wants_cublas(mlir::ModuleOp module, const Target& target) {
+  auto gemm = module->getAttrOfType<mlir::StringAttr>(kGemmAttr);
+  return gemm && gemm.getValue() == "cublas" && target.kind == TargetKind::kCuda;
+}
+
 std::vector<std::string> optional_passes() {
   std::vector<std::string> names;
   for (const Stage& s : kStages)

@@ -24,7 +24,7 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
   }
 
   static void plan(exec::ProgramOp program) {
-    const std::vector<exec::LaunchOp> launches = launches_of(program);
+    const std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     const std::vector<llvm::BitVector> before = order_of(launches);
     std::vector<Placed> buffers;
     std::map<mlir::Operation*, size_t> index;

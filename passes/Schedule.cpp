@@ -15,7 +15,7 @@ struct Schedule : impl::ScheduleBase<Schedule> {
   }
 
   static void schedule(exec::ProgramOp program) {
-    const std::vector<exec::LaunchOp> launches = launches_of(program);
+    const std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     std::map<std::string, ObjectState> objects;
     std::vector<llvm::BitVector> reach;  // reach[i]: launches that must come before i
     mlir::Builder b(program.getContext());
@@ -33,7 +33,7 @@ struct Schedule : impl::ScheduleBase<Schedule> {
       }
       std::sort(after.begin(), after.end());
       reach.push_back(before);
-      exec::LaunchOp launch = launches[i];
+      exec::LaunchOpInterface launch = launches[i];
       launch.setAfterAttr(b.getDenseI64ArrayAttr(after));
     }
   }

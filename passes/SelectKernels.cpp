@@ -20,6 +20,7 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
     if (!target) return signalPassFailure();
     auto forced = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr);
     if (forced && !families_exist(*target, forced)) return signalPassFailure();
+    const bool cublas = wants_cublas(getOperation(), *target);
     for (auto function : getOperation().getOps<mlir::func::FuncOp>()) {
       const Bucket bucket = bucket_of(function);
       const auto result = function.walk([&](mlir::Operation* op) {
@@ -29,7 +30,9 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
         std::string name;
         if (forced)
           if (auto wanted = forced.getAs<mlir::StringAttr>(work->shape.family)) name = wanted.str();
-        const llm::Result<KernelChoice> choice = choose_kernel(*target, work->shape, name);
+        llm::Result<KernelChoice> choice = choose_kernel(*target, work->shape, name);
+        if (name.empty() && cublas && mlir::isa<ops::LinearOp>(op))
+          if (auto external = choose_kernel(*target, work->shape, "cublas")) choice = external;
         if (!choice) {
           op->emitError(choice.error().message);
           return mlir::WalkResult::interrupt();

@@ -38,13 +38,15 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
   }
 
   static bool arguments_are_inside(exec::ProgramOp program) {
-    for (exec::LaunchOp launch : launches_of(program)) {
+    for (exec::LaunchOpInterface launch : launches_of(program)) {
       for (mlir::Attribute slot : launch.getSlots()) {
         auto argument = mlir::dyn_cast<exec::SlotAttr>(slot);
         if (!argument) continue;
         auto buffer = launch.getPointers()[static_cast<size_t>(argument.getOperand())].getDefiningOp<exec::BufferOp>();
-        if (!buffer || argument.getOffset() < static_cast<int64_t>(buffer.getBytes())) continue;
-        launch.emitError("verify-exec: an argument beyond buffer '") << buffer.getName() << "' of " << buffer.getBytes() << " bytes";
+        auto gemm = mlir::dyn_cast<exec::GemmOp>(launch.getOperation());  // the one whose extents are known
+        const int64_t extent = gemm ? gemm.extent(static_cast<size_t>(argument.getOperand())) : 1;
+        if (!buffer || argument.getOffset() + extent <= static_cast<int64_t>(buffer.getBytes())) continue;
+        launch->emitError("verify-exec: an argument beyond buffer '") << buffer.getName() << "' of " << buffer.getBytes() << " bytes";
         return false;
       }
     }
@@ -53,12 +55,12 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
 
   // Each launch's `after` list covers every hazard with an earlier launch on the same object.
   static bool hazards_are_ordered(exec::ProgramOp program) {
-    const std::vector<exec::LaunchOp> launches = launches_of(program);
+    const std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     for (size_t i = 0; i < launches.size(); ++i) {
-      exec::LaunchOp launch = launches[i];
+      exec::LaunchOpInterface launch = launches[i];
       auto after = launch.getAfter();
       if (!after) {
-        launch.emitError("verify-exec: a launch without its list of predecessors");
+        launch->emitError("verify-exec: a launch without its list of predecessors");
         return false;
       }
     }
@@ -69,8 +71,8 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
       for (const ObjectAccess& a : accesses_of(launches[i])) objects[a.object].record(i, a.access, needed);
       for (size_t p : needed) {
         if (before[i].test(static_cast<unsigned>(p))) continue;
-        exec::LaunchOp launch = launches[i];
-        launch.emitError("verify-exec: launch ") << i << " does not wait for launch " << p << ", which it depends on";
+        exec::LaunchOpInterface launch = launches[i];
+        launch->emitError("verify-exec: launch ") << i << " does not wait for launch " << p << ", which it depends on";
         return false;
       }
     }
@@ -79,7 +81,7 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
 
   // Buffers whose memory overlaps are never in use at the same time in the partial order.
   static bool memory_is_disjoint(exec::ProgramOp program) {
-    const std::vector<exec::LaunchOp> launches = launches_of(program);
+    const std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     const std::vector<llvm::BitVector> before = order_of(launches);
     std::map<mlir::Operation*, std::vector<size_t>> users;
     for (size_t i = 0; i < launches.size(); ++i)

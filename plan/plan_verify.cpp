@@ -1,4 +1,5 @@
 // Every range, index, enum value and size of an unpacked index. Sizes are computed with overflow checks.
+#include <limits>
 #include <map>
 #include <set>
 
@@ -222,8 +223,30 @@ class Verifier {
     return {};
   }
 
-  Status slot(const fb::Slot& s, const fb::TargetT& t) {
-    const auto in = [&](uint64_t size) { return s.value() <= size; };
+  // A library checks nothing: what it reads and writes must lie inside.
+  Status external_call(const fb::ExternalCallT& c, const std::vector<fb::Slot>& slots, const fb::TargetT& t) {
+    if (t.kind != fb::TargetKind::cuda) return bad("an external call of a target without the library");
+    if (c.kind > fb::ExternalKind::MAX) return bad("an external call of unknown kind");
+    uint64_t element = 0;
+    if (!dtype_bytes(c.dtype, element)) return bad("an external call of unknown type");
+    constexpr uint32_t kMaxExtent = std::numeric_limits<int32_t>::max();  // what the library takes
+    for (uint32_t extent : {c.rows, c.cols, c.k})
+      if (extent == 0 || extent > kMaxExtent) return bad("an external call of impossible shape");
+    if (slots.size() != 4) return bad("an external call with " + number(slots.size()) + " arguments");
+    const uint64_t extents[] = {saturating_mul(uint64_t{c.rows} * c.k, element), saturating_mul(uint64_t{c.cols} * c.k, element),
+                                saturating_mul(uint64_t{c.rows} * c.cols, sizeof(float)), c.workspace_bytes};
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const fb::SlotKind kind = slots[i].kind();
+      if (kind == fb::SlotKind::value || kind == fb::SlotKind::kv_base || (i >= 2 && kind == fb::SlotKind::weight))
+        return bad("an external call with an impossible argument");
+      LLM_TRY(slot(slots[i], t, extents[i]));
+    }
+    return {};
+  }
+
+  // A pointer with `extent` bytes behind it inside of its object.
+  Status slot(const fb::Slot& s, const fb::TargetT& t, uint64_t extent = 0) {
+    const auto in = [&](uint64_t size) { return s.value() <= size && extent <= size - s.value(); };
     switch (s.kind()) {
       case fb::SlotKind::value: return {};
       case fb::SlotKind::arena: return in(t.arena_bytes) ? Status() : bad("an argument outside of the arena");
@@ -277,11 +300,12 @@ class Verifier {
       return bad("a program beyond the limits");
     for (size_t i = 0; i < p.launches.size(); ++i) {
       const auto& launch = p.launches[i];
-      if (!launch || launch->kernel >= t.kernels.size()) return bad("a launch of a missing kernel");
+      if (!launch || (!launch->external && launch->kernel >= t.kernels.size())) return bad("a launch of a missing kernel");
       for (uint64_t extent : {launch->grid_x, launch->grid_y, launch->grid_z})
         if (extent == 0 || extent > kMaxGridExtent) return bad("a launch with an impossible grid");
       if (launch->slots.size() > kMaxSlots) return bad("a launch with too many arguments");
       for (const fb::Slot& s : launch->slots) LLM_TRY(slot(s, t));
+      if (launch->external) LLM_TRY(external_call(*launch->external, launch->slots, t));
       for (uint32_t before : launch->after)
         if (before >= i) return bad("a launch that waits for a later one");
       if (!launch->bytes || !launch->flops) return bad("a launch without costs");

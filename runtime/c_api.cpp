@@ -127,11 +127,15 @@ int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
 }
 
 const char* llmrt_text_asset(llmrt_engine* e, const char* name, size_t* bytes) {
+  e->error.clear();
   if (!e->text.count(name)) {
     for (const auto& asset : e->engine->plan().text) {
       if (asset->name != name) continue;
       auto text = e->engine->plan_file().read(asset->segment);
-      if (!text) return nullptr;
+      if (!text) {
+        e->error = text.error().message;
+        return nullptr;
+      }
       e->text[name] = std::move(*text);
     }
   }
@@ -282,8 +286,8 @@ int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, i
     e->times.clear();
     const StepSize size{tokens, seqs, context};
     for (const auto& l : launches)
-      e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(), e->engine->target().kernels[l.launch->kernel]->name.c_str(),
-                          l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
+      e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(),
+                          l.launch->external ? "cublas" : e->engine->target().kernels[l.launch->kernel]->name.c_str(), l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
     *times = e->times.data(), *count = e->times.size();
     return {};
   });

@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kernels_templates/variant.h"
 #include "plan/plan_reader.h"
 #include "plan/result.h"
 
@@ -33,9 +35,17 @@ struct HostBuffer {
   uint64_t bytes = 0;
 };
 
+// A matrix product by cuBLAS; its slots are x, w, out and workspace (see ExternalCall in plan/plan.fbs).
+struct GemmCall {
+  llm::ScalarType type = llm::ScalarType::kF32;  // of x and w
+  uint32_t rows = 0, cols = 0, k = 0;
+  uint64_t workspace_bytes = 0;
+};
+
 // A launch with every argument final.
 struct ResolvedLaunch {
   uint32_t kernel = 0;  // index into the target's kernels
+  std::optional<GemmCall> gemm;  // in place of a kernel; CUDA only
   uint32_t grid[3] = {1, 1, 1};
   std::vector<uint64_t> slots;   // the argument block
   std::vector<uint32_t> after;   // earlier launches of the same program that must have finished

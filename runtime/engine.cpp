@@ -161,6 +161,7 @@ ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
   r.kernel = launch.kernel;
   r.grid[0] = launch.grid_x, r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
   r.after = launch.after;
+  if (const auto& c = launch.external) r.gemm = GemmCall{static_cast<llm::ScalarType>(c->dtype), c->rows, c->cols, c->k, c->workspace_bytes};
   for (const fb::Slot& s : launch.slots) {
     uint64_t base = 0;
     switch (s.kind()) {

@@ -54,7 +54,8 @@ typedef struct {
 } llmrt_info;
 int llmrt_get_info(const llmrt_engine* engine, llmrt_info* info);
 
-/* A text file that the plan carries ("tokenizer.json"); NULL if it has none of that name. Lives as long as the engine. */
+/* A text file that the plan carries ("tokenizer.json"); NULL if it has none of that name, or if its
+ * bytes are damaged: then llmrt_error() says so, else it is "". Lives as long as the engine. */
 const char* llmrt_text_asset(llmrt_engine* engine, const char* name, size_t* bytes);
 
 /* --- Requests ------------------------------------------------------------------------------------------------------ */

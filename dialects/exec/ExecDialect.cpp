@@ -1,6 +1,8 @@
 // The `exec` dialect: registration and verifiers.
 #include "dialects/exec/ExecDialect.h"
 
+#include <limits>
+
 #include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -77,6 +79,7 @@ void printArguments(mlir::OpAsmPrinter& printer, mlir::Operation*, mlir::Operand
 }  // namespace
 }  // namespace llmc::exec
 
+#include "dialects/exec/ExecInterfaces.cpp.inc"
 #define GET_OP_CLASSES
 #include "dialects/exec/ExecOps.cpp.inc"
 
@@ -121,10 +124,10 @@ LogicalResult ProgramOp::verify() {
 
 LogicalResult ProgramOp::verifyRegions() {
   int64_t position = 0;
-  for (auto launch : block().getOps<LaunchOp>()) {
+  for (auto launch : block().getOps<LaunchOpInterface>()) {
     for (int64_t p : launch.getAfter().value_or(llvm::ArrayRef<int64_t>()))
       if (p < 0 || p >= position)
-        return launch.emitOpError("number ") << position << " waits for launch " << p << ", which does not come before it";
+        return launch->emitOpError("number ") << position << " waits for launch " << p << ", which does not come before it";
     ++position;
   }
   return success();
@@ -143,29 +146,52 @@ void IoOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(),
 void StateOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getName()); }
 void KvBaseOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), "kv" + std::to_string(getLayer())); }
 
+// What the printed form and the plan rely on, of any launch.
+static LogicalResult verify_launch(LaunchOpInterface launch) {
+  const size_t count = launch.getPointers().size();
+  if (launch.getAccess().size() != count)
+    return launch->emitOpError("needs one access mode per pointer: ") << count << " pointers, " << launch.getAccess().size() << " modes";
+  for (int8_t access : launch.getAccess())
+    if (access < kRead || access > kReadWrite) return launch->emitOpError("unknown access mode ") << static_cast<int>(access);
+  int64_t pointers = 0;  // every pointer fills one slot, in order: the printed form relies on it
+  for (mlir::Attribute slot : launch.getSlots()) {
+    if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) {
+      if (pointer.getOperand() != pointers++ || pointers > static_cast<int64_t>(count))
+        return launch->emitOpError("slot names pointer ") << pointer.getOperand() << " of " << count << ", expected " << pointers - 1;
+      if (pointer.getOffset() < 0) return launch->emitOpError("has a negative offset in slot ") << slot;
+    } else if (!mlir::isa<mlir::IntegerAttr, mlir::FloatAttr, mlir::UnitAttr>(slot)) {
+      return launch->emitOpError("unknown slot ") << slot;
+    }
+  }
+  if (pointers != static_cast<int64_t>(count)) return launch->emitOpError("has ") << count << " pointers, but its slots name " << pointers;
+  if (launch.getBytes().size() != 5 || launch.getFlops().size() != 5) return launch->emitOpError("needs five cost coefficients");
+  return success();
+}
+
 LogicalResult LaunchOp::verify() {
   if (getGrid().size() != 3) return emitOpError("needs a grid of three dimensions, found ") << getGrid().size();
   for (int64_t extent : getGrid())
     if (extent <= 0) return emitOpError("needs positive grid extents, found ") << extent;
-  if (getAccess().size() != getPointers().size())
-    return emitOpError("needs one access mode per pointer: ") << getPointers().size() << " pointers, " << getAccess().size() << " modes";
-  for (int8_t access : getAccess())
-    if (access < kRead || access > kReadWrite) return emitOpError("unknown access mode ") << static_cast<int>(access);
-  int64_t pointers = 0;  // every pointer fills one slot, in order: the printed form relies on it
-  for (mlir::Attribute slot : getSlots()) {
-    if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) {
-      if (pointer.getOperand() != pointers++ || pointers > static_cast<int64_t>(getPointers().size()))
-        return emitOpError("slot names pointer ")
-               << pointer.getOperand() << " of " << getPointers().size() << ", expected " << pointers - 1;
-      if (pointer.getOffset() < 0) return emitOpError("has a negative offset in slot ") << slot;
-    } else if (!mlir::isa<mlir::IntegerAttr, mlir::FloatAttr, mlir::UnitAttr>(slot)) {
-      return emitOpError("unknown slot ") << slot;
-    }
-  }
-  if (pointers != static_cast<int64_t>(getPointers().size()))
-    return emitOpError("has ") << getPointers().size() << " pointers, but its slots name " << pointers;
-  if (getBytes().size() != 5 || getFlops().size() != 5) return emitOpError("needs five cost coefficients");
-  return success();
+  return verify_launch(*this);
+}
+
+LogicalResult GemmOp::verify() {
+  if (!getElement().isF16() && !getElement().isBF16() && !getElement().isF32())
+    return emitOpError("element is f16, bf16 or f32, found ") << getElement();
+  for (auto extent : {getRows(), getCols(), getK()})
+    if (extent < 1 || extent > std::numeric_limits<int32_t>::max())
+      return emitOpError("needs rows, cols and k from 1 to 2^31 - 1, found ") << static_cast<int64_t>(extent);
+  const int8_t expected[] = {kRead, kRead, kWrite, kReadWrite};
+  if (getSlots().size() != 4 || getAccess() != llvm::ArrayRef<int8_t>(expected))
+    return emitOpError("takes (read x, read w, write out, read_write workspace)");
+  return verify_launch(*this);
+}
+
+int64_t GemmOp::extent(size_t pointer) {
+  const auto rows = static_cast<int64_t>(getRows()), cols = static_cast<int64_t>(getCols()), k = static_cast<int64_t>(getK());
+  const int64_t element = getElement().isF32() ? 4 : 2;
+  const int64_t extents[] = {rows * k * element, cols * k * element, rows * cols * 4, 1};
+  return extents[pointer];
 }
 
 }  // namespace llmc::exec

@@ -17,6 +17,7 @@
 #include "dialects/exec/ExecTypes.h.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/exec/ExecAttrs.h.inc"
+#include "dialects/exec/ExecInterfaces.h.inc"
 #define GET_OP_CLASSES
 #include "dialects/exec/ExecOps.h.inc"
 

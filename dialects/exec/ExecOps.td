@@ -88,7 +88,7 @@ def Exec_IoOp : Exec_Op<"io", [Pure, NamedPointer]> {
 }
 
 def Exec_StateOp : Exec_Op<"state", [Pure, NamedPointer]> {
-  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring";
+  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring, gemm_workspace";
   let arguments = (ins StrAttr:$name);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name attr-dict";
@@ -101,7 +101,31 @@ def Exec_KvBaseOp : Exec_Op<"kv_base", [Pure, NamedPointer]> {
   let assemblyFormat = "$layer attr-dict";
 }
 
-def Exec_LaunchOp : Exec_Op<"launch"> {
+def Exec_LaunchOpInterface : OpInterface<"LaunchOpInterface"> {
+  let cppNamespace = "::llmc::exec";
+  let description = [{
+    What exec.launch and exec.gemm share: pointers with their accesses, predecessors, origin and costs. Scheduling, memory planning and
+    verification know launches by this interface.
+  }];
+  let methods = [
+    InterfaceMethod<"", "mlir::Operation::operand_range", "getPointers">,
+    InterfaceMethod<"", "mlir::ArrayAttr", "getSlots">,
+    InterfaceMethod<"", "llvm::ArrayRef<int8_t>", "getAccess">,
+    InterfaceMethod<"", "llvm::StringRef", "getOp">,
+    InterfaceMethod<"", "llvm::StringRef", "getLayer">,
+    InterfaceMethod<"", "llvm::ArrayRef<double>", "getBytes">,
+    InterfaceMethod<"", "llvm::ArrayRef<double>", "getFlops">,
+    InterfaceMethod<"", "std::optional<llvm::ArrayRef<int64_t>>", "getAfter">,
+    InterfaceMethod<"", "void", "setAfterAttr", (ins "mlir::DenseI64ArrayAttr":$after)>,
+    InterfaceMethod<"", "std::optional<llvm::StringRef>", "getRunnerUp">,
+  ];
+}
+
+// The arguments behind LaunchOpInterface, other than the pointers.
+defvar Exec_launchArguments = (ins ArrayAttr:$slots, DenseI8ArrayAttr:$access, StrAttr:$op, StrAttr:$layer, DenseF64ArrayAttr:$bytes,
+                               DenseF64ArrayAttr:$flops, OptionalAttr<DenseI64ArrayAttr>:$after, OptionalAttr<StrAttr>:$runner_up);
+
+def Exec_LaunchOp : Exec_Op<"launch", [Exec_LaunchOpInterface]> {
   let summary = "One kernel launch";
   let description = [{
     The list in parentheses fills the argument block slot by slot: a pointer, with what the kernel does to it and an offset in bytes; an
@@ -114,13 +138,34 @@ def Exec_LaunchOp : Exec_Op<"launch"> {
     ```
     In the attributes, slot `#exec.ptr<i>` is pointer operand i, and `access` holds 1 (read), 2 (write) or 3 (both) per pointer.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid, ArrayAttr:$slots,
-                       DenseI8ArrayAttr:$access, StrAttr:$op, StrAttr:$layer, DenseF64ArrayAttr:$bytes, DenseF64ArrayAttr:$flops,
-                       OptionalAttr<DenseI64ArrayAttr>:$after, OptionalAttr<StrAttr>:$runner_up);
+  let arguments = !con((ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid), Exec_launchArguments);
   let assemblyFormat = [{
     $kernel `grid` $grid custom<Arguments>($pointers, $slots, $access) (`after` $after^)? attr-dict
   }];
   let hasVerifier = 1;
+}
+
+def Exec_GemmOp : Exec_Op<"gemm", [Exec_LaunchOpInterface]> {
+  let summary = "A matrix product by the vendor's library";
+  let description = [{
+    out[rows, cols] = x[rows, k] . w[cols, k]^T with sums and `out` in float32; x and w are of type `element`, everything is contiguous. The
+    pointers are x, w, out and the library's workspace, which its calls share: they run one after the other. `rows` is the bucket's: rows
+    beyond the true count are computed from whatever stands there, into rows that nobody reads.
+    ```mlir
+    exec.gemm f16 rows 512 cols 4096 k 1024 (read %x, read %w, write %out, read_write %gemm_workspace) after [3]
+        {op = "linear", layer = "layers.0.o_proj", bytes = ..., flops = ...}
+    ```
+  }];
+  let arguments = !con((ins Variadic<Exec_PtrType>:$pointers, TypeAttr:$element, I64Attr:$rows, I64Attr:$cols, I64Attr:$k),
+                       Exec_launchArguments);
+  let assemblyFormat = [{
+    $element `rows` $rows `cols` $cols `k` $k custom<Arguments>($pointers, $slots, $access) (`after` $after^)? attr-dict
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    // Bytes of x, w and out; of the workspace only that there is one.
+    int64_t extent(size_t pointer);
+  }];
 }
 
 #endif

@@ -17,6 +17,14 @@ KERNEL_FN void add(const ElementwiseArgs& args, Tile tile, char*) {
   elementwise<float>(args, tile, [&](i64 a, i64 b) { return args.a[a] + args.b[b]; });
 }
 
+template <typename W>
+KERNEL_FN void bias_add(const BiasAddArgs& args, Tile tile, char*) {
+  const i64 row = tile.y;
+  const i64 column = tile.x * 256ll + threadIdx.x;
+  if (row >= args.counts->rows[args.row_count] || column >= args.width) return;
+  args.out[row * args.width + column] += to_float(static_cast<const W*>(args.bias)[column]);
+}
+
 template <typename A>
 KERNEL_FN void mul(const ElementwiseArgs& args, Tile tile, char*) {
   elementwise<A>(args, tile, [&](i64 a, i64 b) { return args.a[a] * args.b[b]; });

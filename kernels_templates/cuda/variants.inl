@@ -4,7 +4,7 @@
 // heads + 2 * kv_heads of rope_kv_write; rows of w of row_scale.
 //
 // family, name, file, body, params, needs, weight, operand, kv, head_dims, threads, shared_bytes, tile_rows, tile_cols, min_rows,
-// max_rows, k_multiple, bandwidth_share, compute_share, tensor_cores, max_splits (0), row_scale (false)
+// max_rows, k_multiple, bandwidth_share, compute_share, tensor_cores, max_splits (0), row_scale (false), external (false)
 {"prepare", "block", "cuda/prepare.h", "prepare", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.3, 0.1, false},
 {"advance", "block", "cuda/advance.h", "advance", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 0, 0, 1, 0, 1, 0.3, 0.1, false},
 {"row_scale", "block", "cuda/row_scale.h", "row_scale", "", kNoFeature, kBF16Bit, kNoType, kNoType, "", 256, 32, 0, 1, 1, 0, 1, 0.6, 0.1, false},
@@ -39,6 +39,8 @@
 {"linear", "mma_bf16_64x64", "cuda/linear_mma.h", "linear_mma", "64, 64, 2, 2, 4", kTensorBF16, kBF16Bit, kBF16Bit, kNoType, "", 128, 40960, 64, 64, 17, 0, 8, 0.6, 0.17, true},
 {"linear", "mma_f16_128x128", "cuda/linear_mma.h", "linear_mma", "128, 128, 2, 4, 4", kTensorF16 | kCpAsync, kF16Bit, kF16Bit, kNoType, "", 256, 81920, 128, 128, 65, 0, 8, 0.6, 0.3, true},
 {"linear", "mma_bf16_128x128", "cuda/linear_mma.h", "linear_mma", "128, 128, 2, 4, 4", kTensorBF16, kBF16Bit, kBF16Bit, kNoType, "", 256, 81920, 128, 128, 65, 0, 8, 0.6, 0.3, true},
+{"linear", "cublas", "", "", "", kNoFeature, kAnyType, kAnyType, kNoType, "", 1, 0, 64, 64, 32, 0, 1, 0.6, 0.6, true, 0, false, true},
+{"bias_add", "thread", "cuda/elementwise.h", "bias_add", "", kNoFeature, kAnyType, kNoType, kNoType, "", 256, 0, 1, 256, 1, 0, 1, 0.4, 0.1, false},
 {"glu", "naive", "cuda/glu.h", "glu_naive", "", kNoFeature, kNoType, kAnyType, kNoType, "", 256, 0, 1, 256, 1, 0, 1, 0.3, 0.1, false},
 {"glu", "vector", "cuda/glu.h", "glu", "", kNoFeature, kNoType, kAnyType, kNoType, "", 256, 0, 1, 2048, 1, 0, 1, 0.8, 0.1, false},
 {"add", "thread", "cuda/elementwise.h", "add", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 256, 1, 0, 1, 0.4, 0.1, false},

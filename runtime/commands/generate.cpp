@@ -79,19 +79,22 @@ class Runner {
 
  private:
   llm::Status load_text() {
-    if (const auto json = session_->text_asset("tokenizer.json"); !json.empty()) {
+    LLM_ASSIGN(const auto json, session_->text_asset("tokenizer.json"));
+    if (!json.empty()) {
       LLM_ASSIGN(text::Tokenizer tokenizer, text::Tokenizer::from_json(json));
       tokenizer_.emplace(std::move(tokenizer));
     }
-    const auto generation = session_->text_asset("generation_config.json");
+    LLM_ASSIGN(const auto generation, session_->text_asset("generation_config.json"));
+    LLM_ASSIGN(const auto config, session_->text_asset("config.json"));
     LLM_ASSIGN(generation_, text::parse_generation_config(generation.empty() ? std::nullopt : std::optional(generation),
-                                                          session_->text_asset("config.json")));
+                                                          config));
     return {};
   }
 
   // One turn per line of standard input after the first prompt, if there is one.
   llm::Status chat() {
-    const auto config = session_->text_asset("tokenizer_config.json"), jinja = session_->text_asset("chat_template.jinja");
+    LLM_ASSIGN(const auto config, session_->text_asset("tokenizer_config.json"));
+    LLM_ASSIGN(const auto jinja, session_->text_asset("chat_template.jinja"));
     LLM_ASSIGN(text::ChatTemplate chat_template,
                text::ChatTemplate::from_model_files(config.empty() ? "{}" : config, jinja.empty() ? std::nullopt : std::optional(jinja)));
     text::ChatInput input;

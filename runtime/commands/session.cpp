@@ -46,10 +46,12 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   return session;
 }
 
-std::string_view Session::text_asset(const char* name) const {
+llm::Result<std::string_view> Session::text_asset(const char* name) const {
   size_t bytes = 0;
   const char* text = llmrt_text_asset(engine_, name, &bytes);
-  return text ? std::string_view(text, bytes) : std::string_view();
+  if (text) return std::string_view(text, bytes);
+  if (*llmrt_error(engine_)) return llm::Error{llmrt_error(engine_)};
+  return std::string_view();
 }
 
 }  // namespace llmrt::commands

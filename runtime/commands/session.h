@@ -30,8 +30,8 @@ class Session {
   const llmrt_info& info() const { return info_; }
   // Turns a C status into a Status with the engine's message.
   llm::Status check(int status) const { return status == 0 ? llm::Status() : llm::Error{llmrt_error(engine_)}; }
-  // "" if the plan does not carry it.
-  std::string_view text_asset(const char* name) const;
+  // "" if the plan does not carry it. Error: its bytes are damaged.
+  llm::Result<std::string_view> text_asset(const char* name) const;
   double load_seconds() const { return load_seconds_; }
 
  private:

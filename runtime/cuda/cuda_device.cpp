@@ -6,6 +6,7 @@
 #include <functional>
 #include <thread>
 
+#include "runtime/cuda/cublas.h"
 #include "runtime/cuda/cuda_handles.h"
 
 namespace llmrt {
@@ -131,12 +132,20 @@ class CudaDevice : public Device {
                                                         static_cast<int>(kernel->shared_bytes)));
       kernels_.push_back({function, kernel.get()});
     }
+    bool external = false;
+    for (const auto& program : target.programs)
+      for (const auto& launch : program->launches) external |= launch->external != nullptr;
+    if (external) {
+      LLM_ASSIGN(cublas_, Cublas::open(context_));
+    }
     return {};
   }
 
   Result<std::unique_ptr<DeviceProgram>> build(std::span<const ResolvedLaunch> launches) override {
     LLM_TRY(enter());
     auto program = std::make_unique<CudaProgram>();
+    for (const ResolvedLaunch& l : launches)
+      if (l.gemm) LLM_TRY(cublas_->warm_up(stream_.get(), l));
     LLM_ASSIGN(program->graph, build_graph(context_, stream_.get(), cuda_launches(launches)));
     return std::unique_ptr<DeviceProgram>(std::move(program));
   }
@@ -281,8 +290,14 @@ class CudaDevice : public Device {
   }
 
   CudaLaunch cuda_launch(const ResolvedLaunch& l) const {
-    const LoadedKernel& kernel = kernels_[l.kernel];
     CudaLaunch launch;
+    if (l.gemm) {
+      launch.external = [this, l](CUstream stream) { return cublas_->run(stream, l); };
+      launch.after = l.after;
+      launch.name = "cuBLAS";
+      return launch;
+    }
+    const LoadedKernel& kernel = kernels_[l.kernel];
     launch.function = kernel.function;
     std::copy(l.grid, l.grid + 3, launch.grid);
     launch.threads = kernel.description->threads;
@@ -310,6 +325,7 @@ class CudaDevice : public Device {
   uint64_t pool_left_ = 0;
   std::vector<CudaModule> modules_;
   std::vector<LoadedKernel> kernels_;
+  std::unique_ptr<Cublas> cublas_;  // null if the plan has no external calls
   std::vector<Staging> staging_;
   std::vector<CudaEvent> marks_;
   uint64_t next_mark_ = 0;

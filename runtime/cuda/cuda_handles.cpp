@@ -141,11 +141,26 @@ Result<CUfunction> find_kernel(const CudaContextPtr& context, const CudaModule& 
 }
 
 Status launch(const CudaContextPtr& context, CUstream stream, const CudaLaunch& launch) {
+  if (launch.external) return launch.external(stream);
   const Driver& driver = context->driver();
   void* parameters[] = {const_cast<uint64_t*>(launch.arguments.data())};
   return driver.check(driver.cuLaunchKernel(launch.function, launch.grid[0], launch.grid[1], launch.grid[2],
                                             launch.threads, 1, 1, launch.shared_bytes, stream, parameters, nullptr),
                       "launching " + launch.name);
+}
+
+// What `work` queues on the stream, as a graph.
+static Result<CudaGraph> capture(const CudaContextPtr& context, CUstream stream,
+                                 const std::function<Status(CUstream)>& work, const std::string& name) {
+  const Driver& driver = context->driver();
+  LLM_TRY(driver.check(driver.cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "capturing " + name));
+  const Status worked = work(stream);
+  CUgraph raw = nullptr;
+  const CUresult ended = driver.cuStreamEndCapture(stream, &raw);  // in any case: the stream is to be usable again
+  CudaGraph graph(context, raw, driver.cuGraphDestroy);
+  LLM_TRY(worked);
+  LLM_TRY(driver.check(ended, "capturing " + name));
+  return graph;
 }
 
 Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream,
@@ -162,6 +177,15 @@ Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream
     for (uint32_t before : launch.after) {
       if (before >= nodes.size()) return Error{"launch " + launch.name + " waits for one that comes later"};
       predecessors.push_back(nodes[before]);
+    }
+    if (launch.external) {
+      LLM_ASSIGN(const CudaGraph child, capture(context, stream, launch.external, launch.name));
+      CUgraphNode added = nullptr;  // holds a copy of the child
+      const CUresult status = driver.cuGraphAddChildGraphNode(&added, graph.get(), predecessors.data(),
+                                                              predecessors.size(), child.get());
+      LLM_TRY(driver.check(status, "adding " + launch.name + " to a CUDA graph"));
+      nodes.push_back(added);
+      continue;
     }
     void* parameters[] = {const_cast<uint64_t*>(launch.arguments.data())};
     CUDA_KERNEL_NODE_PARAMS node = {};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -157,8 +158,9 @@ llm::Result<CUfunction> find_kernel(const CudaContextPtr& context, const CudaMod
 // --- Launches and graphs
 // ---------------------------------------------------------------------------------------------------
 
-// One kernel launch with its argument block (an image of a struct of kernels_templates/abi.h).
+// One kernel launch with its argument block (an image of a struct of kernels_templates/abi.h), or a library's work.
 struct CudaLaunch {
+  std::function<llm::Status(CUstream)> external;  // queues the library's work, in place of all up to `arguments`
   CUfunction function = nullptr;
   unsigned grid[3] = {1, 1, 1};
   unsigned threads = 1;
@@ -170,8 +172,8 @@ struct CudaLaunch {
 
 llm::Status launch(const CudaContextPtr& context, CUstream stream, const CudaLaunch& launch);
 
-// An executable graph with one kernel node a launch and an edge for each entry of `after`; uploaded, ready to be
-// launched.
+// An executable graph with one node a launch (a kernel, or a child graph captured from the external work, which has to
+// be warmed up) and an edge for each entry of `after`; uploaded, ready to be launched.
 llm::Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream,
                                        std::span<const CudaLaunch> launches);
 

@@ -64,6 +64,7 @@ const std::vector<Variant>& cuda_variants() {
 std::vector<KernelInstance> all_instances() {
   std::vector<KernelInstance> instances;
   for (const Variant& variant : cuda_variants()) {
+    if (variant.external) continue;  // no code of ours
     for (ScalarType weight : types_of(variant.weight_types)) {
       for (ScalarType operand : types_of(variant.operand_types)) {
         for (ScalarType kv : types_of(variant.kv_types)) {

@@ -146,6 +146,20 @@ void test_elementwise(Context& c, int width) {
   }
 }
 
+void test_bias_add(Context& c, int width) {
+  const std::vector<double> bias = random_values(c.rng, width, 1.0, c.instance.weight);
+  const std::vector<double> before = random_values(c.rng, static_cast<size_t>(kRows) * width, 2.0, ScalarType::kF32);
+  TypedArray device_bias(c.gpu, bias, c.instance.weight), out(c.gpu, before, ScalarType::kF32);
+  const auto counts = make_counts(c.gpu, kRows - 1, 1, 1);
+  c.kernel.launch(BiasAddArgs{counts.get(), device_bias.ptr(), out.ptr<float>(), kRowsTokens, width}, width, kRows + 2);
+  const auto result = out.values();
+  for (size_t i = 0; i < result.size(); ++i) {
+    const bool counted = i < static_cast<size_t>(kRows - 1) * width;
+    const float expected = static_cast<float>(before[i]) + (counted ? static_cast<float>(bias[i % width]) : 0.0f);
+    c.outcome.exact(result[i] == expected, "sum differs");
+  }
+}
+
 std::vector<double> rope_reference_table(const std::vector<int>& positions, const std::vector<double>& inv_freq,
                                          double factor) {
   std::vector<double> table;
@@ -317,6 +331,7 @@ Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing) {
       test_glu(c, width, 0);
       test_glu(c, width, 3);
     }
+    if (family == "bias_add") test_bias_add(c, width);
     if (family == "add" || family == "mul" || family == "silu") test_elementwise(c, width);
   }
   if (family == "rope_table") test_rope_table(c);

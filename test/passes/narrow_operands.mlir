@@ -10,10 +10,13 @@
 // RUN: sed 's/TARGET/x86-64-amx/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
 // --activations f32 keeps float32 on every target.
 // RUN: sed -e 's/TARGET/sm_80/' -e 's/ACTIVATIONS/f32/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
+// cuBLAS takes one type for both: float16 operands for float16 weights on every GPU, and bfloat16 as without.
+// RUN: sed -e 's/TARGET/sm_61/' -e 's/GEMM/cublas/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CUBLAS
+// RUN: sed -e 's/TARGET/x86-64-v3/' -e 's/GEMM/cublas/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
 // RUN: sed -e 's/TARGET/sm_13/' %s | not llmc-opt --narrow-operands 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // UNKNOWN: error: unknown target 'sm_13'; known targets: sm_60, sm_61
 
-module attributes {llm.target = "TARGET", llm.activations = "ACTIVATIONS"} {
+module attributes {llm.target = "TARGET", llm.activations = "ACTIVATIONS", llm.gemm = "GEMM"} {
 
 // fp16 weights: fp16 operands wherever there are tensor cores.
 // CHECK-LABEL: @fp16_weights
@@ -23,6 +26,7 @@ func.func @fp16_weights(%x: tensor<?x8xf32>, %d: tensor<?x8xf32>) -> (tensor<?x8
   // F32: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf32>)
   // F16: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
   // BF16: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
+  // CUBLAS: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
   %s, %n = llm.add_rms_norm %x, %d, %nw {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8xf16>) -> (tensor<?x8xf32>, tensor<?x8xf32>)
   %w = llm.weight [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : tensor<8x8xf16>
   // F32: llm.linear {{.*}} : (tensor<?x8xf32>, tensor<8x8xf16>) -> tensor<?x8xf32>

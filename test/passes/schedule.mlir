@@ -86,3 +86,25 @@ exec.program @in_place "forward" tokens 1 seqs 1 logits 1 {
   // CHECK: after [1] {
   exec.launch @k grid [1, 1, 1] (read %a) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
 }
+
+// -----
+
+// A library's call among kernels. A second one waits for the first although nothing but the workspace is common.
+// CHECK-LABEL: exec.program @gemm
+exec.program @gemm "forward" tokens 32 seqs 1 logits 1 {
+  %x = exec.buffer "x" 512
+  %y = exec.buffer "y" 1024
+  %z = exec.buffer "z" 1024
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // CHECK: (write %x) after [] {
+  exec.launch @k grid [1, 1, 1] (write %x) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
+  // CHECK: exec.gemm f16 {{.*}} after [0] {
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+  // CHECK: exec.gemm f16 {{.*}} after [1] {
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %z, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+  // CHECK: (read %y) after [1] {
+  exec.launch @k grid [1, 1, 1] (read %y) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
+  // CHECK: (write %x) after [2] {
+  exec.launch @k grid [1, 1, 1] (write %x) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
+}

@@ -130,3 +130,52 @@ exec.program @beyond_the_buffer "forward" tokens 1 seqs 1 logits 1 arena 256 {
   // expected-error @+1 {{verify-exec: an argument beyond buffer 'a' of 256 bytes}}
   exec.launch @k grid [1, 1, 1] (write %a + 256) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
 }
+
+// -----
+
+exec.weight @w [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : 8 x 8 x f16 {layout = "rows", bytes = 128 : i64}
+exec.program @gemms "forward" tokens 32 seqs 1 logits 1 arena 1536 {
+  %x = exec.buffer "x" 512 at 0
+  %y = exec.buffer "y" 1024 at 512
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [0] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.weight @w [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : 8 x 8 x f16 {layout = "rows", bytes = 128 : i64}
+exec.program @gemms_share_the_workspace "forward" tokens 32 seqs 1 logits 1 arena 1536 {
+  %x = exec.buffer "x" 512 at 0
+  %y = exec.buffer "y" 1024 at 512
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+  // expected-error @+1 {{verify-exec: launch 1 does not wait for launch 0, which it depends on}}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.weight @w [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : 8 x 8 x f16 {layout = "rows", bytes = 128 : i64}
+exec.program @gemm_overrun "forward" tokens 32 seqs 1 logits 1 arena 1536 {
+  %x = exec.buffer "x" 512 at 0
+  %y = exec.buffer "y" 1023 at 512
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{verify-exec: an argument beyond buffer 'y' of 1023 bytes}}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.weight @w [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : 8 x 8 x f16 {layout = "rows", bytes = 128 : i64}
+exec.program @gemm_on_its_operand "forward" tokens 32 seqs 1 logits 1 arena 1536 {
+  %x = exec.buffer "x" 512 at 0
+  // expected-error @+1 {{verify-exec: overlaps in memory with buffer 'x' while both are in use}}
+  %y = exec.buffer "y" 1024 at 256
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}

@@ -39,7 +39,7 @@ uint64_t read_everything(const PlanFile& file) {
     }
     for (const auto& p : t->programs)
       for (const auto& l : p->launches) {
-        sum += t->kernels[l->kernel]->threads + static_cast<uint64_t>(l->bytes->constant() > 0);
+        sum += (l->external ? l->external->rows : t->kernels[l->kernel]->threads) + static_cast<uint64_t>(l->bytes->constant() > 0);
         for (uint32_t before : l->after) sum += p->launches[before]->grid_x;
         for (const fb::Slot& s : l->slots) sum += s.value();
       }

@@ -54,6 +54,21 @@ fb::StateBufferT& state(fb::PlanT& p, const std::string& name) {
   return *target(p).states[0];
 }
 
+// Launch 0 becomes an external call [4, 8] . [12, 8]^T with x, out, weight and workspace that it just fits into, of a CUDA target.
+fb::ExternalCallT& set_external(fb::PlanT& p) {
+  fb::TargetT& t = target(p);
+  t.kind = fb::TargetKind::cuda;
+  t.modules[0]->object = -1, t.modules[0]->cubin = kCodeSegment;
+  fb::LaunchT& l = launch(p, 0);
+  l.kernel = 0xffffffffu;
+  l.slots = {fb::Slot(4096 - 128, 0, fb::SlotKind::arena), fb::Slot(0, 0, fb::SlotKind::weight), fb::Slot(4096 - 192, 0, fb::SlotKind::arena),
+             fb::Slot(0, 5, fb::SlotKind::state)};
+  l.external = std::make_unique<fb::ExternalCallT>();
+  fb::ExternalCallT& c = *l.external;
+  c.rows = 4, c.cols = 12, c.k = 8, c.workspace_bytes = state(p, "sample_scratch").bytes;
+  return c;
+}
+
 const Corruption kCorruptions[] = {
     // clang-format off
     // Segments
@@ -183,6 +198,20 @@ const Corruption kCorruptions[] = {
     {"launch_after_huge", [](auto& p) { launch(p, 1).after = {0xffffffffu}; }, "a launch that waits for a later one"},
     {"launch_no_bytes", [](auto& p) { launch(p, 0).bytes.reset(); }, "a launch without costs"},
     {"launch_no_flops", [](auto& p) { launch(p, 0).flops.reset(); }, "a launch without costs"},
+    {"external_on_x86", [](auto& p) { set_external(p), target(p).kind = fb::TargetKind::x86, target(p).modules[0]->object = kCodeSegment; }, "an external call of a target without the library"},
+    {"external_kind", [](auto& p) { set_external(p).kind = beyond<fb::ExternalKind>(); }, "an external call of unknown kind"},
+    {"external_type", [](auto& p) { set_external(p).dtype = 3; }, "an external call of unknown type"},
+    {"external_rows", [](auto& p) { set_external(p).rows = 0; }, "an external call of impossible shape"},
+    {"external_cols", [](auto& p) { set_external(p).cols = 0x80000000u; }, "an external call of impossible shape"},
+    {"external_k", [](auto& p) { set_external(p).k = 0xffffffffu; }, "an external call of impossible shape"},
+    {"external_slots", [](auto& p) { set_external(p), launch(p, 0).slots.pop_back(); }, "an external call with 3 arguments"},
+    {"external_value", [](auto& p) { set_external(p), set_slot(p, 0, 0, 0); }, "an external call with an impossible argument"},
+    {"external_writes_weight", [](auto& p) { set_external(p), launch(p, 0).slots[2] = fb::Slot(0, 0, fb::SlotKind::weight); }, "an external call with an impossible argument"},
+    {"external_x", [](auto& p) { set_external(p), set_slot(p, 4096 - 127, 0, 1); }, "an argument outside of the arena"},
+    {"external_w", [](auto& p) { set_external(p).cols = 13; }, "an argument outside of its weight"},
+    {"external_out", [](auto& p) { set_external(p), launch(p, 0).slots[2] = fb::Slot(4096 - 191, 0, fb::SlotKind::arena); }, "an argument outside of the arena"},
+    {"external_huge", [](auto& p) { auto& c = set_external(p); c.rows = c.cols = c.k = 0x7fffffff; }, "an argument outside of the arena"},
+    {"external_workspace", [](auto& p) { set_external(p).workspace_bytes += 1; }, "an argument outside of its state buffer"},
     {"slot_kind", [](auto& p) { set_slot(p, 0, 0, int(beyond<fb::SlotKind>())); }, "an argument of unknown kind"},
     {"slot_arena", [](auto& p) { set_slot(p, 4097, 0, 1); }, "an argument outside of the arena"},
     {"slot_weight", [](auto& p) { set_slot(p, 0, 2, 2); }, "an argument outside of its weight"},
@@ -230,6 +259,13 @@ TEST(PlanVerifyObject, NullEntriesAreRefused) {
     hole(plan);
     EXPECT_FALSE(verify_plan(plan, segment_area().size()));
   }
+}
+
+TEST(PlanVerifyObject, ExternalCallThatJustFits) {
+  fb::PlanT plan = sample_plan();
+  set_external(plan);
+  const Status status = verify_plan(plan, segment_area().size());
+  EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
 }
 
 TEST(PlanVerifyObject, SmallerSegmentAreaIsRefused) {

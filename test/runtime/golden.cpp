@@ -18,7 +18,8 @@ llm::Result<std::vector<float>> read_npy(const std::string& path, size_t rows) {
   constexpr size_t kHeadBytes = 10;
   if (bytes.size() < kHeadBytes || bytes.compare(0, 8, std::string("\x93NUMPY\x01\x00", 8)) != 0)
     return llm::Error{"'" + path + "' is not a .npy file of version 1.0"};
-  const size_t header = static_cast<unsigned char>(bytes[8]) | static_cast<size_t>(static_cast<unsigned char>(bytes[9])) << 8;
+  const size_t header = static_cast<unsigned char>(bytes[8]) | static_cast<size_t>(static_cast<unsigned char>(bytes[9]))
+                                                                   << 8;
   const size_t begin = kHeadBytes + header;
   const std::string_view text = std::string_view(bytes).substr(kHeadBytes, header);
   if (begin > bytes.size() || text.find("'<f4'") == text.npos || text.find("False") == text.npos)

@@ -13,9 +13,9 @@ namespace llmrt_test {
 
 struct Golden {
   std::string name;
-  std::string dtype;                  // of the weights: "float32", "float16", "bfloat16"
+  std::string dtype;  // of the weights: "float32", "float16", "bfloat16"
   std::vector<int32_t> ids;
-  std::vector<float> logits;          // [ids, vocab], computed in float64
+  std::vector<float> logits;  // [ids, vocab], computed in float64
   size_t vocab = 0;
   std::map<std::string, double> own_kl;  // of transformers itself, by dtype
 };
@@ -25,7 +25,7 @@ llm::Result<Golden> read_golden(const std::string& folder, const std::string& na
 llm::Result<std::vector<std::string>> list_goldens(const std::string& folder);
 
 struct Comparison {
-  double mean_kl = 0;   // nats: mean over rows of KL(softmax(expected) || softmax(actual))
+  double mean_kl = 0;  // nats: mean over rows of KL(softmax(expected) || softmax(actual))
   double max_kl = 0;
   size_t rows = 0;
   size_t near_ties = 0;   // rows whose two largest expected logits are closer than `tie`

@@ -1,11 +1,14 @@
-// Teacher-forced logits of compiled plans against the goldens of test/goldens: mean KL against float64 below the threshold of the plan's
-// number class, the same most likely id outside of near-ties. Links no compiler, so that it also runs on a GPU machine:
-//   golden_test --plans DIR --models DIR --goldens DIR [--target sm_75 --ptx] [--kv f32 --activations f32] [--chunks 0,16,7,1]
+// Teacher-forced logits of compiled plans against the goldens of test/goldens: mean KL against float64 below the
+// threshold of the plan's number class, the same most likely id outside of near-ties. Links no compiler, so that it
+// also runs on a GPU machine:
+//   golden_test --plans DIR --models DIR --goldens DIR [--target sm_75 --ptx] [--kv f32 --activations f32] [--chunks
+//   0,16,7,1]
+#include "test/runtime/golden.h"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "plan/plan_reader.h"
-#include "test/runtime/golden.h"
 #include "test/runtime/number_class.h"
 #include "test/runtime/test_engine.h"
 
@@ -30,8 +33,8 @@ void row(Count& count, const Golden& g, NumberClass c, size_t chunk, const Compa
   const bool pass = result.mean_kl <= threshold && result.wrong_top1 == 0;
   ++(pass ? count.passed : count.failed);
   const size_t decided = result.rows - result.near_ties;
-  std::printf("%-20s %-9s %-15s %6s  %8.1e %8.1e %8.1e  %4zu/%-4zu %s\n", g.name.c_str(), g.dtype.c_str(), class_name(c),
-              chunk ? std::to_string(chunk).c_str() : "whole", result.mean_kl, result.max_kl, threshold,
+  std::printf("%-20s %-9s %-15s %6s  %8.1e %8.1e %8.1e  %4zu/%-4zu %s\n", g.name.c_str(), g.dtype.c_str(),
+              class_name(c), chunk ? std::to_string(chunk).c_str() : "whole", result.mean_kl, result.max_kl, threshold,
               decided - result.wrong_top1, decided, pass ? "pass" : "FAIL");
   std::fflush(stdout);
 }
@@ -73,8 +76,8 @@ int run(Options& o) {
     return kSkipped;
   }
   Count count;
-  std::printf("%-20s %-9s %-15s %6s  %8s %8s %8s  %9s\n", "model", "weights", "class", "chunk", "mean KL", "max KL", "allowed",
-              "top-1");
+  std::printf("%-20s %-9s %-15s %6s  %8s %8s %8s  %9s\n", "model", "weights", "class", "chunk", "mean KL", "max KL",
+              "allowed", "top-1");
   for (const std::string& name : *names) {
     const llm::Status status = test_model(o, name, count);
     if (status.ok()) continue;
@@ -95,7 +98,9 @@ int main(int argc, char** argv) {
   app.add_option("--models", o.models, "Folder of the model folders NAME")->required();
   app.add_option("--goldens", o.goldens, "Folder of NAME.json and NAME.npy")->required();
   app.add_option("--only", o.only, "Names to test (default: all goldens)")->delimiter(',');
-  app.add_option("--chunks", o.chunks, "Tokens per step; 0: the plan's longest, 1: decode steps")->delimiter(',')->capture_default_str();
+  app.add_option("--chunks", o.chunks, "Tokens per step; 0: the plan's longest, 1: decode steps")
+      ->delimiter(',')
+      ->capture_default_str();
   app.add_option("--class", o.number_class, "What is demanded (auto: by target, weights, --kv and --activations)")
       ->check(CLI::IsMember({"auto", "f32", "narrow-weights", "f16", "bf16"}));
   app.add_option("--kv", o.kv, "--kv-dtype that the plans were compiled with")->check(CLI::IsMember({"auto", "f32"}));

@@ -1,11 +1,12 @@
-// Two ways to the same numbers: batch 1 and batch B, whole and chunked prefill, prefill and decode, a plan and the same plan with a pass
-// disabled, and so on. Needs plans of make_test_plans.py (its folder `metamorphic`); links no compiler, so that it also runs on a GPU machine:
+// Two ways to the same numbers: batch 1 and batch B, whole and chunked prefill, prefill and decode, a plan and the same
+// plan with a pass disabled, and so on. Needs plans of make_test_plans.py (its folder `metamorphic`); links no
+// compiler, so that it also runs on a GPU machine:
 //   metamorphic_test --plans DIR --models DIR --goldens DIR [--device cuda --target sm_75 --ptx]
 //
-// Where both ways run the same kernels on the same values in the same order, the bits must be equal. Elsewhere (another bucket chooses another
-// kernel, which adds in another order) the mean KL must stay below the tolerance, 1e-8 for float32 operands, and no logit may move further
-// than a near-tie of that tolerance. Volta and Turing are allowed 1e-5 with bfloat16 weights: their tensor cores round operands to
-// float16 when there are many tokens.
+// Where both ways run the same kernels on the same values in the same order, the bits must be equal. Elsewhere (another
+// bucket chooses another kernel, which adds in another order) the mean KL must stay below the tolerance, 1e-8 for
+// float32 operands, and no logit may move further than a near-tie of that tolerance. Volta and Turing are allowed 1e-5
+// with bfloat16 weights: their tensor cores round operands to float16 when there are many tokens.
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
@@ -44,7 +45,8 @@ class Metamorphic : public testing::TestWithParam<std::string> {
     golden_ = std::move(*golden);
     engine_ = open("base");
     ASSERT_TRUE(engine_);
-    const NumberClass c = expected_class(golden_.dtype, {.target = engine_->info().target, .f32_activations = true, .f32_kv = true});
+    const NumberClass c =
+        expected_class(golden_.dtype, {.target = engine_->info().target, .f32_activations = true, .f32_kv = true});
     tolerance_ = c == NumberClass::kF16Operands ? kl_threshold(c, golden_) : 1e-8;
   }
 
@@ -91,7 +93,8 @@ class Metamorphic : public testing::TestWithParam<std::string> {
     const double furthest = near_tie(tolerance_);
     const Comparison c = compare(expected, actual, golden_.vocab, furthest);
     double difference = 0;
-    for (size_t i = 0; i < expected.size(); ++i) difference = std::max<double>(difference, std::abs(expected[i] - actual[i]));
+    for (size_t i = 0; i < expected.size(); ++i)
+      difference = std::max<double>(difference, std::abs(expected[i] - actual[i]));
     EXPECT_LE(c.mean_kl, tolerance_) << what;
     EXPECT_EQ(c.wrong_top1, 0u) << what;
     EXPECT_LE(difference, furthest) << what;
@@ -108,7 +111,8 @@ class Metamorphic : public testing::TestWithParam<std::string> {
   }
 
   void TearDown() override {
-    if (largest_difference_ > 0) std::printf("    mean KL %.1e, largest difference %.1e\n", largest_kl_, largest_difference_);
+    if (largest_difference_ > 0)
+      std::printf("    mean KL %.1e, largest difference %.1e\n", largest_kl_, largest_difference_);
   }
 
   Golden golden_;
@@ -184,15 +188,16 @@ TEST_P(Metamorphic, BatchOfAnySizeAgreesWithOneByOne) {
   }
 }
 
-// A decode, a chunk in the middle of a prompt, a whole new prompt, a check of drafted tokens, all in one step, rows in any order.
+// A decode, a chunk in the middle of a prompt, a whole new prompt, a check of drafted tokens, all in one step, rows in
+// any order.
 TEST_P(Metamorphic, MixedStepAgreesWithOneByOne) {
   struct Part {
     int32_t slot;
     size_t rotate, computed, tokens;
     std::vector<int32_t> rows;
   };
-  const std::vector<Part> parts = {{5, 0, 30, 1, {0}}, {0, 9, 20, 17, {16, 0, 8}}, {7, 40, 0, 25, {24}}, {2, 77, 60, 4, {0, 1, 2, 3}},
-                                   {1, 21, 0, 1, {0}},  {6, 63, 100, 1, {0}}};
+  const std::vector<Part> parts = {{5, 0, 30, 1, {0}},           {0, 9, 20, 17, {16, 0, 8}}, {7, 40, 0, 25, {24}},
+                                   {2, 77, 60, 4, {0, 1, 2, 3}}, {1, 21, 0, 1, {0}},         {6, 63, 100, 1, {0}}};
   std::vector<StepSequence> before, mixed;
   std::vector<std::vector<float>> alone;
   for (const Part& p : parts) {
@@ -245,7 +250,8 @@ TEST_P(Metamorphic, RequestsTogetherGiveTheIdsOfOneByOne) {
 
 // --- Ids fed forward on the device ----------------------------------------------------------------------------------
 
-// Greedy decoding of a few sequences at once, with sampled ids read back by the host and sent again, or left on the device.
+// Greedy decoding of a few sequences at once, with sampled ids read back by the host and sent again, or left on the
+// device.
 class DecodeLoop {
  public:
   DecodeLoop(llmrt::Engine& engine, const std::vector<std::vector<int32_t>>& prompts)
@@ -264,7 +270,8 @@ class DecodeLoop {
         if (n == 0)
           add(in, i, prompts_[i], 0);
         else
-          add(in, i, {feed_on_device ? -1 - last_row : outputs[i].back()}, static_cast<int32_t>(prompts_[i].size() + n - 1));
+          add(in, i, {feed_on_device ? -1 - last_row : outputs[i].back()},
+              static_cast<int32_t>(prompts_[i].size() + n - 1));
       }
       LLM_ASSIGN(const uint32_t number, engine_.submit(in));
       if (!feed_on_device) LLM_TRY(collect(number, n, outputs));
@@ -291,7 +298,8 @@ class DecodeLoop {
     in.seq_flags.push_back(first == 0 ? llm_abi::kSeqReset : 0);
     in.logit_rows.push_back(static_cast<int32_t>(in.tokens.size()) - 1);
     llm_abi::SampleParams p{};
-    p.repetition_penalty = 1, p.top_p = 1, p.slot = slot, p.token_row = in.logit_rows.back(), p.position = in.kv_len.back();
+    p.repetition_penalty = 1, p.top_p = 1, p.slot = slot, p.token_row = in.logit_rows.back(),
+    p.position = in.kv_len.back();
     in.sampling.push_back(p);
     kv_.reserve(slot, static_cast<uint64_t>(in.kv_len.back()), in.block_updates);
   }

@@ -8,9 +8,9 @@ namespace llmrt_test {
 namespace {
 
 constexpr std::array<std::pair<NumberClass, const char*>, 4> kNames = {{{NumberClass::kF32, "f32"},
-                                                                         {NumberClass::kNarrowWeights, "narrow-weights"},
-                                                                         {NumberClass::kF16Operands, "f16"},
-                                                                         {NumberClass::kBF16Operands, "bf16"}}};
+                                                                        {NumberClass::kNarrowWeights, "narrow-weights"},
+                                                                        {NumberClass::kF16Operands, "f16"},
+                                                                        {NumberClass::kBF16Operands, "bf16"}}};
 
 // 75 for "sm_75"; 0 for targets that are not CUDA.
 int compute_capability(const std::string& target) {
@@ -45,9 +45,12 @@ NumberClass expected_class(const std::string& dtype, const CompiledFor& c) {
 
 double kl_threshold(NumberClass c, const Golden& golden) {
   switch (c) {
-    case NumberClass::kF32: return 1e-8;
-    case NumberClass::kNarrowWeights: return 1e-7;
-    case NumberClass::kF16Operands: return 1e-5;
+    case NumberClass::kF32:
+      return 1e-8;
+    case NumberClass::kNarrowWeights:
+      return 1e-7;
+    case NumberClass::kF16Operands:
+      return 1e-5;
     case NumberClass::kBF16Operands: {
       const auto own = golden.own_kl.find("bfloat16");
       return own == golden.own_kl.end() ? 0 : 1.5 * own->second;

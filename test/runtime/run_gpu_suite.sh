@@ -56,7 +56,7 @@ QUESTIONS
   answer=$(timeout "$limit" "$here/bin/llmrt" run "$work/example/tiny-fable.fb" --device "$device" --target "$target" "$@" \
     --chat --prompt "$(head -n 1 "$work/example/example_story.txt")" --temperature 0 2>> "$log")
   echo "$answer" >> "$log"
-  if [[ $answer == "$(tail -n +3 "$work/example/example_story.txt")" ]]; then (( ok += 1 )); else (( bad += 1 )); text="another story: ${answer:0:90}"; fi
+  if [[ $answer == "$(tail -n +3 "$work/example/example_story.txt")" ]]; then (( ok += 1 )); else (( bad += 1 )); text="another story: ${answer:0:90} $(grep -m 1 error "$log")"; fi
   note example "$target" "$ok" "$bad" $((SECONDS - begin)) "$text"
 }
 

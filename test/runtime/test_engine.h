@@ -23,9 +23,9 @@ struct EngineSpec {
 struct StepSequence {
   int32_t slot = 0;
   int32_t first_position = 0;
-  std::vector<int32_t> ids;        // an id, or -1-j: what row j of the last step sampled
+  std::vector<int32_t> ids;         // an id, or -1-j: what row j of the last step sampled
   std::vector<int32_t> logit_rows;  // indices into ids, in any order
-  std::optional<bool> reset;       // default: where first_position is 0
+  std::optional<bool> reset;        // default: where first_position is 0
 };
 
 class TestEngine {
@@ -42,12 +42,14 @@ class TestEngine {
   // One step; the logits [rows, vocab] in the order of the sequences and their logit_rows.
   llm::Result<std::vector<float>> step(const std::vector<StepSequence>& sequences);
 
-  // Logits [ids, vocab] of every position of one sequence in `slot`, `chunk` tokens at a time (0: the plan's longest step). A chunk of more
-  // rows than a step may return is run again for the others: the same KV entries are written again.
+  // Logits [ids, vocab] of every position of one sequence in `slot`, `chunk` tokens at a time (0: the plan's longest
+  // step). A chunk of more rows than a step may return is run again for the others: the same KV entries are written
+  // again.
   llm::Result<std::vector<float>> score(const std::vector<int32_t>& ids, size_t chunk, int32_t slot = 0);
 
   // Request level, temperature 0: the ids that follow each prompt, all prompts submitted at once.
-  llm::Result<std::vector<std::vector<int32_t>>> generate(const std::vector<std::vector<int32_t>>& prompts, uint64_t max_tokens);
+  llm::Result<std::vector<std::vector<int32_t>>> generate(const std::vector<std::vector<int32_t>>& prompts,
+                                                          uint64_t max_tokens);
 
  private:
   TestEngine() = default;

@@ -128,3 +128,69 @@ exec.program @p "forward" tokens 1 seqs 1 logits 1 {
   "exec.launch"(%0) <{kernel = @k, grid = array<i64: 1, 1, 1>, slots = [], access = array<i8: 1>, op = "add", layer = "",
     bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>}> : (!exec.ptr) -> ()
 }
+
+// -----
+
+exec.program @gemm_type "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{element is f16, bf16 or f32, found 'i8'}}
+  exec.gemm i8 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.program @gemm_shape "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{needs rows, cols and k from 1 to 2^31 - 1, found 0}}
+  exec.gemm f16 rows 32 cols 0 k 8 (read %x, read %w, write %y, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.program @gemm_large "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{needs rows, cols and k from 1 to 2^31 - 1, found 2147483648}}
+  exec.gemm f16 rows 32 cols 8 k 2147483648 (read %x, read %w, write %y, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.program @gemm_access "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{takes (read x, read w, write out, read_write workspace)}}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, read_write %y, read_write %s) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.program @gemm_scalar "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{takes (read x, read w, write out, read_write workspace)}}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s, 7) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}
+
+// -----
+
+exec.program @gemm_after "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 4096
+  %y = exec.buffer "y" 4096
+  %w = exec.weight_ptr @w
+  %s = exec.state "gemm_workspace"
+  // expected-error @+1 {{number 0 waits for launch 0, which does not come before it}}
+  exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [0] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
+}

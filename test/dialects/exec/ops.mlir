@@ -34,6 +34,13 @@ exec.program @forward "forward" tokens 16 seqs 8 logits 16 {
   // CHECK-NEXT: exec.launch @add_tile grid [2, 1, 4] () after [0]
   exec.launch @add_tile grid [2, 1, 4] () after [0]
       {bytes = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+  // CHECK-NEXT: %gemm_workspace = exec.state "gemm_workspace"
+  %6 = exec.state "gemm_workspace"
+  // CHECK-NEXT: exec.gemm bf16 rows 64 cols 8 k 16 (read %hidden, read %qk + 32, write %sum, read_write %gemm_workspace) after [0, 1]
+  // CHECK-SAME: layer = "layers.3.o_proj", op = "linear", runner_up = "none"}
+  exec.gemm bf16 rows 64 cols 8 k 16 (read %1, read %3 + 32, write %5, read_write %6) after [0, 1]
+      {bytes = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, layer = "layers.3.o_proj", op = "linear",
+       runner_up = "none"}
 }
 
 // CHECK: exec.program @sample "sample" tokens 1 seqs 1 logits 1 arena 256 {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/cuda/driver.h"
+#include "test/gpu/emulator/fake_stream.h"
 #include "test/gpu/emulator/fibers.h"
 
 namespace llmrt {
@@ -28,6 +29,7 @@ const llm_test::EmulatedKernel& kernel_of(CUfunction function) {
 }
 
 struct FakeLaunch {
+  void (*library)(const void*);  // in place of a kernel; null: a kernel
   CUfunction function;
   unsigned grid[3], threads, shared_bytes;
   std::vector<std::byte> arguments;
@@ -43,7 +45,8 @@ CUresult add_kernel_node(CUgraphNode* node, CUgraph graph, const CUgraphNode*, s
                          const CUDA_KERNEL_NODE_PARAMS* p) {
   auto* launches = &reinterpret_cast<FakeGraph*>(graph)->launches;
   const auto* arguments = static_cast<const std::byte*>(p->kernelParams[0]);
-  launches->push_back({p->func,
+  launches->push_back({nullptr,
+                       p->func,
                        {p->gridDimX, p->gridDimY, p->gridDimZ},
                        p->blockDimX,
                        p->sharedMemBytes,
@@ -52,8 +55,34 @@ CUresult add_kernel_node(CUgraphNode* node, CUgraph graph, const CUgraphNode*, s
   return CUDA_SUCCESS;
 }
 
+FakeGraph* captured = nullptr;
+
+CUresult begin_capture(CUstream, CUstreamCaptureMode) {
+  if (captured) return CUDA_ERROR_ILLEGAL_STATE;
+  return captured = new FakeGraph, CUDA_SUCCESS;
+}
+
+CUresult end_capture(CUstream, CUgraph* graph) {
+  *graph = reinterpret_cast<CUgraph>(captured);
+  return captured = nullptr, CUDA_SUCCESS;
+}
+
+CUresult add_child_graph_node(CUgraphNode* node, CUgraph graph, const CUgraphNode*, size_t, CUgraph child) {
+  auto* launches = &reinterpret_cast<FakeGraph*>(graph)->launches;
+  const auto& added = reinterpret_cast<FakeGraph*>(child)->launches;
+  if (added.empty()) return CUDA_ERROR_INVALID_VALUE;
+  launches->insert(launches->end(), added.begin(), added.end());
+  *node = reinterpret_cast<CUgraphNode>(launches->size());
+  return CUDA_SUCCESS;
+}
+
 CUresult launch_graph(CUgraphExec graph, CUstream) {
+  if (captured) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   for (const FakeLaunch& l : reinterpret_cast<FakeGraph*>(graph)->launches) {
+    if (l.library) {
+      l.library(l.arguments.data());
+      continue;
+    }
     llm_test::run_emulated(kernel_of(l.function), l.arguments.data(), l.grid[0], l.grid[1], l.grid[2], l.threads,
                            l.shared_bytes);
   }
@@ -110,6 +139,9 @@ Driver make_driver() {
   };
   d.cuGraphDestroy = [](CUgraph graph) { return delete reinterpret_cast<FakeGraph*>(graph), CUDA_SUCCESS; };
   d.cuGraphAddKernelNode = add_kernel_node;
+  d.cuGraphAddChildGraphNode = add_child_graph_node;
+  d.cuStreamBeginCapture = begin_capture;
+  d.cuStreamEndCapture = end_capture;
   d.cuGraphInstantiate = [](CUgraphExec* exec, CUgraph graph, unsigned long long) {
     return *exec = reinterpret_cast<CUgraphExec>(new FakeGraph(*reinterpret_cast<FakeGraph*>(graph))), CUDA_SUCCESS;
   };
@@ -123,6 +155,9 @@ Driver make_driver() {
   };
   d.cuMemcpyHtoDAsync = [](CUdeviceptr to, const void* from, size_t bytes, CUstream) {
     return std::memcpy(reinterpret_cast<void*>(to), from, bytes), CUDA_SUCCESS;
+  };
+  d.cuMemcpyDtoDAsync = [](CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+    return std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes), CUDA_SUCCESS;
   };
   d.cuMemcpyDtoHAsync = [](void* to, CUdeviceptr from, size_t bytes, CUstream) {
     return std::memcpy(to, reinterpret_cast<const void*>(from), bytes), CUDA_SUCCESS;
@@ -157,3 +192,9 @@ llm::Status Driver::check(CUresult status, const std::string& what) const {
 }
 
 }  // namespace llmrt
+
+void llm_test_enqueue(void (*run)(const void*), const void* data, size_t bytes) {
+  if (!llmrt::captured) return run(data);
+  const auto* begin = static_cast<const std::byte*>(data);
+  llmrt::captured->launches.push_back({run, nullptr, {1, 1, 1}, 1, 0, std::vector<std::byte>(begin, begin + bytes)});
+}
