@@ -219,7 +219,22 @@ int llmrt_step_submit(llmrt_engine* e, const llmrt_step* s, uint32_t* number) {
       if (!e->step_kv->reserve(in.seq_slot[i], static_cast<uint64_t>(in.kv_len.back()), in.block_updates))
         return llm::Error{"the KV cache is full"};
     }
+    if (s->greedy) {
+      llm_abi::SampleParams greedy{};
+      greedy.repetition_penalty = 1, greedy.top_p = 1, greedy.slot = -1;  // no slot: nothing is counted
+      in.sampling.assign(s->logits, greedy);
+    }
     LLM_ASSIGN(*number, e->engine->submit(in));
+    return {};
+  });
+}
+
+int llmrt_step_ids(llmrt_engine* e, uint32_t number, int32_t* ids, size_t rows) {
+  return guarded(e, [&]() -> llm::Status {
+    if (rows > e->engine->plan().limits->max_logits) return llm::Error{"more rows than a step can have"};
+    LLM_TRY(e->engine->wait(number));
+    const auto samples = e->engine->samples(number);
+    for (size_t i = 0; i < rows; ++i) ids[i] = samples[i].id;
     return {};
   });
 }

@@ -117,12 +117,15 @@ typedef struct {
   const int32_t* slots;        /* [seqs]: sequence slots, 0 .. max_batch-1 */
   const int32_t* logit_rows;   /* [logits]: token rows */
   const int32_t* reset;        /* [seqs]: 1 where a new sequence begins in its slot; NULL: where its first position is 0 */
+  int greedy;                  /* 1: also pick the most likely id of every logit row, so that the next step can take it as -1-j */
 } llmrt_step;
 
 /* Queues the step (the KV index of a token is its position). */
 int llmrt_step_submit(llmrt_engine* engine, const llmrt_step* step, uint32_t* number);
 /* *done is 1 when the step has finished; never blocks. */
 int llmrt_step_done(llmrt_engine* engine, uint32_t number, int* done);
+/* Blocks until the step has finished and copies the ids that its rows picked (greedy steps). */
+int llmrt_step_ids(llmrt_engine* engine, uint32_t number, int32_t* ids, size_t rows);
 /* Blocks until the last step has finished and copies its logits [rows, vocab]. */
 int llmrt_step_logits(llmrt_engine* engine, float* logits, size_t rows);
 /* The same for the hidden states before the final norm [rows, hidden]. */

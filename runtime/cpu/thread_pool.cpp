@@ -6,6 +6,9 @@ namespace llmrt {
 namespace {
 
 constexpr int kSpins = 4000;              // some 20-50 us of pauses: longer than the gap between two launches of a step
+constexpr int kTileBits = 40;             // of next_; the generation takes the other 24
+constexpr uint64_t kTileMask = (uint64_t{1} << kTileBits) - 1;
+constexpr uint32_t kGenerationMask = (1u << (64 - kTileBits)) - 1;
 constexpr uint64_t kChunksPerThread = 8;  // tiles are taken in chunks: few enough atomics, small enough tails
 
 inline void pause() {
@@ -22,7 +25,7 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
+  generation_.store((generation_.load(std::memory_order_relaxed) + 1) & kGenerationMask, std::memory_order_release);
   generation_.notify_all();
   for (std::thread& t : workers_) t.join();
 }
@@ -32,21 +35,36 @@ void ThreadPool::for_each_tile(uint64_t tiles, Run run, const void* context) {
     for (uint64_t i = 0; i < tiles; ++i) run(context, i);
     return;
   }
-  tiles_ = tiles, run_ = run, context_ = context;
-  chunk_ = std::max<uint64_t>(1, tiles / (static_cast<uint64_t>(threads()) * kChunksPerThread));
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const uint32_t generation = (generation_.load(std::memory_order_relaxed) + 1) & kGenerationMask;
+  // Closed first: a late worker of the last launch that sees any of the new values finds that its next_ has changed.
+  next_.store(uint64_t{generation} << kTileBits | kTileMask, std::memory_order_relaxed);
+  tiles_.store(tiles, std::memory_order_release);
+  chunk_.store(std::max<uint64_t>(1, tiles / (static_cast<uint64_t>(threads()) * kChunksPerThread)), std::memory_order_release);
+  run_.store(run, std::memory_order_release);
+  context_.store(context, std::memory_order_release);
+  done_.store(0, std::memory_order_relaxed);
+  next_.store(uint64_t{generation} << kTileBits, std::memory_order_release);
+  generation_.store(generation, std::memory_order_release);
   generation_.notify_all();
-  work();
-  // With fewer cores than threads a worker may not be running at all: give it the core instead of spinning on.
-  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) spins < kSpins ? pause() : std::this_thread::yield();
+  work(generation);
+  // With fewer cores than threads a worker in the middle of a tile may not be running: give it the core instead of spinning on.
+  for (int spins = 0; done_.load(std::memory_order_acquire) != tiles; ++spins) spins < kSpins ? pause() : std::this_thread::yield();
 }
 
-void ThreadPool::work() {
-  for (uint64_t begin; (begin = next_.fetch_add(chunk_, std::memory_order_relaxed)) < tiles_;) {
-    const uint64_t end = std::min(begin + chunk_, tiles_);
-    for (uint64_t i = begin; i < end; ++i) run_(context_, i);
+// Takes and runs tiles of the launch until none is left.
+void ThreadPool::work(uint32_t generation) {
+  uint64_t next = next_.load(std::memory_order_acquire);
+  while (next >> kTileBits == generation) {
+    const uint64_t begin = next & kTileMask, tiles = tiles_.load(std::memory_order_acquire);
+    if (begin >= tiles) return;
+    const uint64_t end = std::min(begin + chunk_.load(std::memory_order_acquire), tiles);
+    const Run run = run_.load(std::memory_order_acquire);
+    const void* context = context_.load(std::memory_order_acquire);
+    // Success means that next_ has not changed since it was loaded, so what was read in between belongs to this launch.
+    if (!next_.compare_exchange_weak(next, (next & ~kTileMask) | end, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+    for (uint64_t i = begin; i < end; ++i) run(context, i);
+    done_.fetch_add(end - begin, std::memory_order_release);
+    next = next_.load(std::memory_order_acquire);
   }
 }
 
@@ -57,8 +75,7 @@ void ThreadPool::worker() {
     generation_.wait(seen, std::memory_order_acquire);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_) return;
-    work();
-    busy_.fetch_sub(1, std::memory_order_release);
+    work(seen);
   }
 }
 

@@ -1,4 +1,5 @@
-// A pool of threads that run the tiles of one launch at a time. The caller works too. Between launches workers spin briefly, then sleep.
+// A pool of threads that run the tiles of one launch at a time. The caller works too, and waits for tiles, not for threads: a worker that is
+// slow to wake up holds nobody back. Between launches workers spin briefly, then sleep.
 #pragma once
 
 #include <atomic>
@@ -23,16 +24,19 @@ class ThreadPool {
 
  private:
   void worker();
-  void work();
+  void work(uint32_t generation);
 
   std::vector<std::thread> workers_;
-  std::atomic<uint32_t> generation_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<uint32_t> generation_{0};  // of the current launch; what workers wait on
+  // The launch's generation (high bits) and the next tile that nobody has taken (low bits): a worker that wakes up late sees another
+  // generation and takes nothing.
   std::atomic<uint64_t> next_{0};
+  std::atomic<uint64_t> done_{0};  // finished tiles of the launch
   std::atomic<bool> stop_{false};
-  uint64_t tiles_ = 0, chunk_ = 1;
-  Run run_ = nullptr;
-  const void* context_ = nullptr;
+  // The launch. Written only when no tile of it is unfinished; read before taking tiles, which fails if they have changed.
+  std::atomic<uint64_t> tiles_{0}, chunk_{1};
+  std::atomic<Run> run_{nullptr};
+  std::atomic<const void*> context_{nullptr};
 };
 
 }  // namespace llmrt
