@@ -73,6 +73,7 @@ llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& o) {
   options.model_dir = text_or(o.model_dir, "");
   options.kv_limit = o.kv_bytes;
   options.info_only = o.info_only != 0;
+  options.no_graphs = o.no_graphs != 0;
   auto e = std::make_unique<llmrt_engine>();
   LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));
   return e;

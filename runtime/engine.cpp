@@ -33,6 +33,7 @@ void StepInput::clear() {
 llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile> plan, const EngineOptions& options) {
   std::unique_ptr<Engine> e(new Engine);
   e->plan_ = std::move(plan);
+  e->no_graphs_ = options.no_graphs;
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
   e->memory_ = memory_table(e->plan(), e->target(), e->device_info(), options.kv_limit);
   const MemoryTable& m = e->memory_;
@@ -200,6 +201,10 @@ llm::Result<Engine::BuiltProgram*> Engine::find_program(fb::ProgramKind kind, si
 }
 
 llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
+  if (no_graphs_) {
+    for (const ResolvedLaunch& l : resolve(*p.program, io_set)) LLM_TRY(chosen_.device->run_once(l));
+    return {};
+  }
   if (!p.built[io_set]) {
     LLM_ASSIGN(p.built[io_set], chosen_.device->build(resolve(*p.program, io_set)));
   }

@@ -20,6 +20,7 @@ struct EngineOptions {
   DeviceOptions device;
   std::string model_dir;   // of external weights; "" for the folder of the plan
   uint64_t kv_limit = 0;   // bytes of KV cache at most; 0 for what the plan asks for
+  bool no_graphs = false;  // debugging: every launch on its own, each waited for, instead of one program (a CUDA graph)
   bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
 };
 
@@ -114,6 +115,7 @@ class Engine {
   std::vector<BuiltProgram> programs_;
   std::map<uint32_t, uint64_t> marks_;  // of steps in flight
   uint32_t next_step_ = 0;
+  bool no_graphs_ = false;
 };
 
 }  // namespace llmrt

@@ -28,6 +28,7 @@ typedef struct {
   int threads;             /* CPU: 0 for one per core */
   uint64_t kv_bytes;       /* most memory for the KV cache; 0: room for max_batch sequences of max_context tokens, if it fits */
   int separate_allocations; /* debugging: one device allocation per buffer */
+  int no_graphs;           /* debugging: run every launch on its own instead of whole programs */
   int info_only;           /* allocate nothing: only llmrt_get_info and llmrt_text_asset work; succeeds even if the plan does not fit */
 } llmrt_options;
 

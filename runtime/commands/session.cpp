@@ -16,6 +16,7 @@ void SessionOptions::add(CLI::App& c) {
   c.add_option("--threads", threads, "CPU threads (default: one per core)");
   c.add_option("--kv-gb", kv_gb, "Most memory for the KV cache, in GB");
   c.add_flag("--separate-allocations", separate_allocations, "Debugging: one device allocation per buffer");
+  c.add_flag("--no-graphs", no_graphs, "Debugging: run every launch on its own instead of whole programs");
   c.add_flag("--json", json, "Print JSON");
 }
 
@@ -32,6 +33,7 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   options.kv_bytes = static_cast<uint64_t>(o.kv_gb * 1e9);
   options.separate_allocations = o.separate_allocations;
   options.info_only = o.info_only;
+  options.no_graphs = o.no_graphs;
   std::unique_ptr<Session> session(new Session);
   char* error = nullptr;
   if (llmrt_open(&options, &session->engine_, &error) != 0) {

@@ -13,7 +13,7 @@ namespace llmrt::commands {
 
 struct SessionOptions {
   std::string plan, model_dir, device = "auto", target;
-  bool force_ptx = false, json = false, separate_allocations = false;
+  bool force_ptx = false, json = false, separate_allocations = false, no_graphs = false;
   int threads = 0;
   double kv_gb = 0;
   bool info_only = false;  // set by the verb, not by the user

@@ -52,8 +52,9 @@ class Metamorphic : public testing::TestWithParam<std::string> {
 
   std::string plan(const std::string& name) const { return g_options.plans + "/" + GetParam() + "/" + name + ".fb"; }
 
-  std::unique_ptr<TestEngine> open(const std::string& name, int threads = 0) const {
+  std::unique_ptr<TestEngine> open(const std::string& name, int threads = 0, bool no_graphs = false) const {
     EngineSpec spec = g_options.engine;
+    spec.no_graphs = no_graphs;
     spec.plan = plan(name);
     spec.model_dir = name == "embed" ? "" : g_options.models + "/" + GetParam();
     if (threads) spec.threads = threads;
@@ -131,6 +132,13 @@ TEST_P(Metamorphic, ReloadedPlanGivesTheSameBits) {
     const std::vector<float> first = score(*engine_, golden_.ids, chunk);
     expect_same_bits(first, score(*engine_, golden_.ids, chunk), "run again");
     expect_same_bits(first, score(*open("base"), golden_.ids, chunk), "loaded again");
+  }
+}
+
+TEST_P(Metamorphic, LaunchesOneByOneGiveTheSameBits) {
+  const auto without_graphs = open("base", 0, true);
+  for (size_t chunk : {0, 1}) {
+    expect_same_bits(score(*engine_, golden_.ids, chunk), score(*without_graphs, golden_.ids, chunk), "without graphs");
   }
 }
 

@@ -14,6 +14,7 @@ llm::Result<std::unique_ptr<TestEngine>> TestEngine::open(const EngineSpec& spec
   options.target = spec.target.empty() ? nullptr : spec.target.c_str();
   options.force_ptx = spec.force_ptx;
   options.threads = spec.threads;
+  options.no_graphs = spec.no_graphs;
   std::unique_ptr<TestEngine> opened(new TestEngine);
   char* error = nullptr;
   if (llmrt_open(&options, &opened->engine_, &error) != 0) {

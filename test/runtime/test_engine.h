@@ -17,6 +17,7 @@ struct EngineSpec {
   std::string device = "auto", target;
   bool force_ptx = false;
   int threads = 0;
+  bool no_graphs = false;
 };
 
 // What is asked of a step, sequence by sequence; the engine's arrays are made from it.
