@@ -188,6 +188,32 @@ struct LinearArgs {
   i64 k_splits;         // 1: none
 };
 
+// A linear layer with what stands around it in a decoder layer. p[r, c] = s[r] * sum_k x[r, k] * w[c, k] (+ bias[c]), where s is 1, or
+// with `squares` the scale of an RMS norm whose weight is already in x: s[r] = 1 / sqrt(sum over parts of squares[part, r] / k + eps).
+//   linear:     out[r, c] = p[r, c], float32 [rows, N]
+//   linear_glu: out[r, c] = silu(p[r, c]) * p[r, c + N / 2], of the operand type, [rows, N / 2]: gate above up in w
+//   linear_add: out[r, c] = residual[r, c] + p[r, c], float32 [rows, N]; `out` may be `residual`. With `norm_weight` also
+//               scaled[r, c] = out[r, c] * norm_weight[c], rounded to the operand type: the x of the next norm's projection; and
+//               squares_out[c / 16, r] = the sum of out[r, c]^2 over these 16 columns, ceil(N / 16) parts: its `squares`.
+struct FusedLinearArgs {
+  const StepCounts* counts;
+  const void* x;            // [rows, K] of the operand type
+  const void* w;            // [N, K] of the weight type
+  const void* bias;         // [N] of the weight type, or null
+  const float* squares;     // [square_parts, square_stride], or null
+  const float* residual;    // [rows, N]; linear_add only
+  const void* norm_weight;  // [N] of the weight type, or null; linear_add only
+  void* out;
+  void* scaled;             // [rows, N], or null
+  float* squares_out;       // [ceil(N / 16), square_stride], or null
+  i64 row_count;
+  i64 n;
+  i64 k;
+  i64 square_parts;
+  i64 square_stride;        // rows of the bucket
+  double eps;
+};
+
 // out[r, i] = silu(gate[r, i]) * up[r, i]. Grid: (column tiles, rows).
 struct GluArgs {
   const StepCounts* counts;

@@ -64,6 +64,9 @@ struct Variant {
   bool row_scale = false;  // linear: takes LinearArgs::w_scale, made from the weight by the family row_scale
   bool external = false;   // a call into the vendor's library (exec.gemm): no file or body, one type for weight and operand, and never
                            // chosen by cost: the user has to ask for it (llmc compile --gemm)
+  int blocks_per_sm = 0;   // grid x is at most this many blocks for each SM of the device, filled in at load, and each block loops over
+                           // its share of the column tiles; 0: a block per tile
+  int min_blocks = 0;      // blocks that an SM must be able to hold: bounds the registers; 0: the compiler's choice
 };
 
 }  // namespace llm
