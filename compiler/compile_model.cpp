@@ -129,6 +129,7 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
 
   LLM_ASSIGN(auto emitter, PlanEmitter::create(o.output, o.model_dir, config, checkpoint, weights, kv_groups(*model), limits,
                                                 o.embed_weights));
+  if (o.hash_weights) LLM_TRY(emitter->hash_weights(o.codegen.jobs));
   for (const Target* target : o.targets) {
     const std::string dump_dir = o.dump_dir.empty() ? "" : o.dump_dir + "/" + target->name;
     mlir::OwningOpRef<mlir::ModuleOp> module = model->clone();

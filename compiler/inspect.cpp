@@ -1,5 +1,6 @@
 #include "compiler/inspect.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "compiler/targets/target.h"
 #include "plan/cpu_features.h"
 #include "plan/plan_reader.h"
+#include "plan/plan_tensors.h"
 
 namespace llmc {
 namespace {
@@ -83,12 +85,19 @@ ordered_json to_json(const llm::PlanFile& file) {
   j["producer"] = p.producer;
   j["file_bytes"] = file.file_bytes();
   j["index_bytes"] = file.index_bytes();
+  j["signed_by"] = nullptr;
+  if (const auto& s = file.signature())
+    j["signed_by"] = {{"key_id", s->key.id()}, {"public_key", llm::hex(s->key.bytes)}};
   j["model"] = {{"name", p.model->name},   {"family", p.model->family},     {"layers", p.model->layers},
                 {"hidden", p.model->hidden}, {"heads", p.model->heads},       {"kv_heads", p.model->kv_heads},
                 {"head_dim", p.model->head_dim}, {"vocab", p.model->vocab},   {"dtype", dtype_text(p.model->dtype)}};
   j["limits"] = {{"max_context", p.limits->max_context}, {"max_batch", p.limits->max_batch},
                  {"max_step_tokens", p.limits->max_step_tokens}, {"max_logits", p.limits->max_logits}};
   j["kv_bytes_per_token"] = kv_bytes_per_token(p);
+  for (const auto& t : p.tensors)
+    if (t->digest)
+      j["tensors"].push_back({{"key", t->key}, {"file", p.files[t->file]->name},
+                              {"blake2b_256", llm::hex(llm::digest_of(*t->digest))}});
   for (const auto& t : p.targets) {
     ordered_json jt = {{"name", t->name}, {"arch", t->arch}, {"weight_bytes", weight_bytes(*t)}, {"arena_bytes", t->arena_bytes},
                        {"state_bytes", state_bytes(*t)}};
@@ -136,6 +145,15 @@ void describe_target(const fb::PlanT& p, const fb::TargetT& t, std::string& out)
           w->segment >= 0 ? " embedded" : "");
 }
 
+void describe_digests(const fb::PlanT& p, std::string& out) {
+  const auto hashed = std::count_if(p.tensors.begin(), p.tensors.end(), [](const auto& t) { return t->digest != nullptr; });
+  if (hashed == 0) return;
+  print(out, "\nweights hashed (%zu), BLAKE2b-256:\n", static_cast<size_t>(hashed));
+  for (const auto& t : p.tensors)
+    if (t->digest)
+      print(out, "  %s %s %s\n", llm::hex(llm::digest_of(*t->digest)).c_str(), p.files[t->file]->name.c_str(), t->key.c_str());
+}
+
 std::string describe(const llm::PlanFile& file) {
   const fb::PlanT& p = file.index();
   std::string out;
@@ -151,7 +169,13 @@ std::string describe(const llm::PlanFile& file) {
           static_cast<unsigned long long>(g->window), dtype_text(g->dtype), static_cast<unsigned long long>(g->block_bytes),
           static_cast<unsigned long long>(g->block_tokens));
   for (const auto& f : p.files) print(out, "weight file: %s, %.1f MB\n", f->name.c_str(), mb(f->bytes));
+  if (const auto& s = file.signature())
+    print(out, "signed by key %s (any key can sign: whether it is one of yours, llmc verify --trust tells)\n",
+          s->key.id().c_str());
+  else
+    print(out, "not signed\n");
   for (const auto& t : p.targets) describe_target(p, *t, out);
+  describe_digests(p, out);
   return out;
 }
 

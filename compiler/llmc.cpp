@@ -1,4 +1,4 @@
-// The command `llmc`: compile, targets, inspect, diff.
+// The command `llmc`: compile, targets, inspect, diff, keygen, sign, verify.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -8,6 +8,7 @@
 
 #include "compiler/compile_model.h"
 #include "compiler/inspect.h"
+#include "compiler/signing.h"
 #include "compiler/targets/target.h"
 #include "llvm/Support/CommandLine.h"
 #include "mlir/IR/MLIRContext.h"
@@ -50,10 +51,12 @@ struct CompileCommand {
         ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
     c->add_option("--weights", weights, "external: read from the model folder at load; embed: one self-contained file")
         ->check(CLI::IsMember({"external", "embed"}))->capture_default_str();
+    c->add_flag("--hash-weights", options.hash_weights,
+                "Also record what the weights contain: reads all of them, now and at every load");
     c->add_option("--gemm", options.gemm, "Matrix products of many tokens on GPUs: native (own kernels), cublas (the vendor's library, where "
                   "weights and operands have one type; float16 checkpoints then use float16 operands on every GPU), auto (now: native)")
         ->check(CLI::IsMember({"auto", "native", "cublas"}))->capture_default_str();
-    c->add_option("--force-variant", forced, "Use a kernel variant: family=name (repeatable)");
+    c->add_option("--force-variant", forced, "Use a kernel variant wherever it can run: family=name (repeatable)");
     c->add_option("--disable-pass", options.disabled_passes, "Leave out an optional pass (repeatable)");
     c->add_option("--dump", options.dump_dir, "Write numbered phases and every kernel's source, PTX and cubin to this folder");
     c->add_option("-j,--jobs", options.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
@@ -110,7 +113,8 @@ int main(int argc, char** argv) {
   compile.options.codegen.jobs = 0;
   compile.add(app);
   bool json = false;
-  std::string plan_a, plan_b;
+  std::string plan_a, plan_b, key;
+  std::vector<std::string> trusted;
   CLI::App* targets = app.add_subcommand("targets", "List the targets and what each has");
   targets->add_flag("--json", json, "Print JSON");
   CLI::App* inspect = app.add_subcommand("inspect", "Show what is in a plan");
@@ -119,6 +123,17 @@ int main(int argc, char** argv) {
   CLI::App* diff = app.add_subcommand("diff", "Show what changed between two plans");
   diff->add_option("a", plan_a, "Plan file")->required();
   diff->add_option("b", plan_b, "Plan file")->required();
+  CLI::App* keygen = app.add_subcommand("keygen", "Make a pair of keys: NAME.key signs plans, NAME.pub checks them");
+  keygen->add_option("-o,--output", key, "NAME")->required();
+  CLI::App* sign = app.add_subcommand("sign", "Sign a plan, in place of an older signature");
+  sign->footer("Example:\n  llmc keygen -o release\n  llmc sign plan.fb --key release.key\n"
+               "  llmrt run plan.fb --trust release.pub --prompt \"Hello\"");
+  sign->add_option("plan", plan_a, "Plan file")->required();
+  sign->add_option("--key", key, "Secret key (NAME.key)")->required();
+  CLI::App* verify = app.add_subcommand("verify", "Check who signed a plan, and every byte of it");
+  verify->add_option("plan", plan_a, "Plan file")->required();
+  verify->add_option("--trust", trusted, "Public key (NAME.pub) that may have signed it (repeatable)")
+      ->required()->allow_extra_args(false);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -131,6 +146,9 @@ int main(int argc, char** argv) {
   if (*targets) status = llmc::print_targets(json, out);
   if (*inspect) status = llmc::inspect_plan(plan_a, json, out);
   if (*diff) status = llmc::diff_plans(plan_a, plan_b, out);
+  if (*keygen) status = llmc::make_keys(key, out);
+  if (*sign) status = llmc::sign_plan(plan_a, key, out);
+  if (*verify) status = llmc::verify_plan(plan_a, trusted, out);
   std::fputs(out.c_str(), stdout);
   return status.ok() ? 0 : fail(status.error().message);
 }

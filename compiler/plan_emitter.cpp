@@ -9,6 +9,7 @@
 #include "kernels_templates/abi.h"
 #include "passes/KernelShapes.h"
 #include "passes/KvGroups.h"
+#include "plan/mapped_file.h"
 
 namespace llmc {
 namespace {
@@ -36,6 +37,12 @@ std::unique_ptr<fb::ExternalCallT> external_call(exec::GemmOp gemm) {
   call->k = static_cast<uint32_t>(gemm.getK());
   call->workspace_bytes = kGemmWorkspaceBytes;
   return call;
+}
+
+// The number that a name was given. Io fields and states are no symbols: nothing before the emitter has checked them.
+llm::Result<uint32_t> number_of(const std::map<std::string, uint32_t>& index, llvm::StringRef name, const char* what) {
+  if (const auto it = index.find(name.str()); it != index.end()) return it->second;
+  return llm::Error{"the plan has no " + std::string(what) + " '" + name.str() + "'"};
 }
 
 fb::Slot value_slot(const void* bits) {
@@ -200,7 +207,9 @@ llm::Status PlanEmitter::add_target(const Target& target, mlir::ModuleOp module,
     out->constants.push_back(std::move(constant));
   }
   add_states(*out, module);
-  for (auto program : module.getOps<exec::ProgramOp>()) add_program(*out, program);
+  for (auto program : module.getOps<exec::ProgramOp>())
+    if (llm::Status s = add_program(*out, program); !s)
+      return llm::Error{"target " + out->name + ", program @" + program.getSymName().str() + ": " + s.error().message};
   plan_.targets.push_back(std::move(out));
   return {};
 }
@@ -304,6 +313,9 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   };
   if (module.walk([](exec::GemmOp) { return mlir::WalkResult::interrupt(); }).wasInterrupted())
     states.push_back({"gemm_workspace", kGemmWorkspaceBytes, false});
+  const auto is_arrivals = [](exec::StateOp state) { return state.getName() == "attention_arrivals" ? mlir::WalkResult::interrupt() : mlir::WalkResult::advance(); };
+  if (module.walk(is_arrivals).wasInterrupted())
+    states.push_back({"attention_arrivals", plan_.limits->max_step_tokens * plan_.model->heads * sizeof(uint32_t), false});
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;
@@ -314,7 +326,7 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   }
 }
 
-void PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
+llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
   auto p = std::make_unique<fb::ProgramT>();
   p->kind = program.getKind() == "sample" ? fb::ProgramKind::sample : fb::ProgramKind::forward;
   p->tokens = static_cast<uint32_t>(program.getTokens());
@@ -322,29 +334,38 @@ void PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
   p->logits = static_cast<uint32_t>(program.getLogits());
   out.arena_bytes = std::max(out.arena_bytes, program.getArenaBytes().value_or(0));
 
-  const auto pointer_slot = [&](mlir::Value pointer, int64_t offset) {
+  const auto pointer_slot = [&](mlir::Value pointer, int64_t offset) -> llm::Result<fb::Slot> {
     mlir::Operation* op = pointer.getDefiningOp();
     const auto value = static_cast<uint64_t>(offset);
     if (auto o = mlir::dyn_cast<exec::BufferOp>(op)) return fb::Slot(value + o.getOffset().value_or(0), 0, fb::SlotKind::arena);
-    if (auto o = mlir::dyn_cast<exec::WeightPtrOp>(op)) return fb::Slot(value, weight_index_[o.getWeight().str()], fb::SlotKind::weight);
-    if (auto o = mlir::dyn_cast<exec::ConstantPtrOp>(op)) return fb::Slot(value, constant_index_[o.getConstant().str()], fb::SlotKind::constant);
-    if (auto o = mlir::dyn_cast<exec::IoOp>(op)) return fb::Slot(value, io_index_[o.getField().str()], fb::SlotKind::io);
-    if (auto o = mlir::dyn_cast<exec::StateOp>(op)) return fb::Slot(value, state_index_[o.getName().str()], fb::SlotKind::state);
+    const auto named = [&](fb::SlotKind kind, const auto& index, llvm::StringRef name) -> llm::Result<fb::Slot> {
+      LLM_ASSIGN(const uint32_t number, number_of(index, name, fb::EnumNameSlotKind(kind)));
+      return fb::Slot(value, number, kind);
+    };
+    if (auto o = mlir::dyn_cast<exec::WeightPtrOp>(op)) return named(fb::SlotKind::weight, weight_index_, o.getWeight());
+    if (auto o = mlir::dyn_cast<exec::ConstantPtrOp>(op))
+      return named(fb::SlotKind::constant, constant_index_, o.getConstant());
+    if (auto o = mlir::dyn_cast<exec::IoOp>(op)) return named(fb::SlotKind::io, io_index_, o.getField());
+    if (auto o = mlir::dyn_cast<exec::StateOp>(op)) return named(fb::SlotKind::state, state_index_, o.getName());
     return fb::Slot(value, static_cast<uint32_t>(mlir::cast<exec::KvBaseOp>(op).getLayer()), fb::SlotKind::kv_base);
   };
   for (auto launch : program.block().getOps<exec::LaunchOpInterface>()) {
     auto l = std::make_unique<fb::LaunchT>();
     if (auto kernel = mlir::dyn_cast<exec::LaunchOp>(launch.getOperation())) {
-      l->kernel = kernel_index_[kernel.getKernel().str()];
+      LLM_ASSIGN(l->kernel, number_of(kernel_index_, kernel.getKernel(), "kernel"));
       l->grid_x = static_cast<uint32_t>(kernel.getGrid()[0]);
       l->grid_y = static_cast<uint32_t>(kernel.getGrid()[1]);
       l->grid_z = static_cast<uint32_t>(kernel.getGrid()[2]);
+      l->blocks_per_sm = static_cast<uint32_t>(kernel.getBlocksPerSm().value_or(0));
+      l->programmatic = kernel.getProgrammatic();
     } else {
       l->external = external_call(mlir::cast<exec::GemmOp>(launch.getOperation()));
     }
     for (mlir::Attribute slot : launch.getSlots()) {
       if (auto pointer = mlir::dyn_cast<exec::SlotAttr>(slot)) {
-        l->slots.push_back(pointer_slot(launch.getPointers()[static_cast<size_t>(pointer.getOperand())], pointer.getOffset()));
+        const mlir::Value value = launch.getPointers()[static_cast<size_t>(pointer.getOperand())];
+        LLM_ASSIGN(const fb::Slot resolved, pointer_slot(value, pointer.getOffset()));
+        l->slots.push_back(resolved);
       } else if (auto f = mlir::dyn_cast<mlir::FloatAttr>(slot)) {
         const double value = f.getValueAsDouble();
         l->slots.push_back(value_slot(&value));
@@ -364,6 +385,7 @@ void PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
     p->launches.push_back(std::move(l));
   }
   out.programs.push_back(std::move(p));
+  return {};
 }
 
 llm::Result<uint64_t> PlanEmitter::finish() {

@@ -7,6 +7,7 @@
 
 #include "compiler/codegen/kernel_compiler.h"
 #include "compiler/frontend/weights.h"
+#include "compiler/weight_hasher.h"
 #include "dialects/exec/ExecDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "passes/KvGroups.h"
@@ -32,6 +33,8 @@ class PlanEmitter {
                                                           const std::vector<KvGroup>& groups, const StepLimits& limits,
                                                           bool embed_weights);
 
+  // Digests of all source tensors, from `jobs` threads.
+  llm::Status hash_weights(size_t jobs) { return llmc::hash_weights(checkpoint_, jobs, plan_); }
   llm::Status add_target(const Target& target, mlir::ModuleOp module, const CompiledTarget& code);
 
   // Writes the file; its size in bytes.
@@ -49,7 +52,7 @@ class PlanEmitter {
   llm::Status add_weights(llm::fb::TargetT& out, mlir::ModuleOp module);
   llm::Result<int32_t> embed(const llm::fb::WeightT& weight);
   void add_states(llm::fb::TargetT& out, mlir::ModuleOp module);
-  void add_program(llm::fb::TargetT& out, exec::ProgramOp program);
+  llm::Status add_program(llm::fb::TargetT& out, exec::ProgramOp program);
 
   const Checkpoint& checkpoint_;
   StepLimits limits_;

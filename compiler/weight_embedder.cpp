@@ -43,7 +43,7 @@ class Embedder {
       const uint64_t begin = std::max(first, p.dst_row()), end = std::min(last, p.dst_row() + part_rows);
       if (begin >= end) continue;
       const fb::SourceTensorT& t = *plan_.tensors[p.tensor()];
-      LLM_ASSIGN(const MappedFile* file, map(t.file));
+      LLM_ASSIGN(const llm::MappedFile* file, map(t.file));
       const uint64_t row = p.row_begin() + begin - p.dst_row();
       const std::byte* src = file->bytes().data() + t.offset + (row * t.cols + p.col_begin()) * element_;
       if (w_.layout == fb::WeightLayout::rows) {
@@ -57,10 +57,10 @@ class Embedder {
     return {};
   }
 
-  llm::Result<const MappedFile*> map(uint32_t file) {
+  llm::Result<const llm::MappedFile*> map(uint32_t file) {
     const auto it = maps_.find(file);
     if (it != maps_.end()) return &it->second;
-    LLM_ASSIGN(MappedFile mapped, checkpoint_.map(file));
+    LLM_ASSIGN(llm::MappedFile mapped, checkpoint_.map(file));
     return &maps_.emplace(file, std::move(mapped)).first->second;
   }
 
@@ -68,7 +68,7 @@ class Embedder {
   const fb::PlanT& plan_;
   const fb::WeightT& w_;
   uint64_t element_;
-  std::map<uint32_t, MappedFile> maps_;
+  std::map<uint32_t, llm::MappedFile> maps_;
 };
 
 }  // namespace

@@ -316,22 +316,14 @@ struct AttentionArgs {
   const i32* kv_index;     // [T]
   const i32* query_start;  // [S+1]
   const i32* kv_len;       // [S]: entries in the cache after this step's writes
-  float* workspace;        // decode splits: [T, heads, splits, head_dim + 2] (accumulator, maximum, sum), or null
+  float* workspace;        // decode splits: [T, heads, splits, head_dim + 2] (accumulator, maximum, sum), or null;
+                           // the block that finds all of them there merges them, in split order
   KvView kv;
   i64 heads;
   i64 window;
   i64 splits;              // 1: none
   double scale;
-};
-
-// Merges the partial results of a split attention. Grid: (heads, T).
-struct AttentionMergeArgs {
-  const StepCounts* counts;
-  const float* workspace;  // [T, heads, splits, head_dim + 2]
-  void* out;               // [T, heads * head_dim] of the operand type
-  i64 heads;
-  i64 head_dim;
-  i64 splits;
+  u32* arrivals;           // [T, heads], 0 between launches: how many splits have left their partial results; or null
 };
 
 // Samples one id per logit row. Order: penalties and bias and mask on the logits; temperature; top-k; top-p; min-p (relative to the

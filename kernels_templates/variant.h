@@ -66,7 +66,9 @@ struct Variant {
                            // chosen by cost: the user has to ask for it (llmc compile --gemm)
   int blocks_per_sm = 0;   // grid x is at most this many blocks for each SM of the device, filled in at load, and each block loops over
                            // its share of the column tiles; 0: a block per tile
-  int min_blocks = 0;      // blocks that an SM must be able to hold: bounds the registers; 0: the compiler's choice
+  int min_blocks = 0;      // __launch_bounds__: blocks that an SM must be able to hold; 1 leaves a block all registers, 0 is the compiler's
+                           // choice (which may squeeze registers for occupancy)
+  bool waits_itself = false;  // the body calls dependency_wait and dependency_trigger (cuda/ptx.h); else the wrapper does, before it
 };
 
 }  // namespace llm

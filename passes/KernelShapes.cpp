@@ -101,6 +101,14 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.exact_operands = keeps_float_activations(op);
         work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
       })
+      .Case([&](ops::FusedLinearOp o) {
+        s.family = o.isGlu() ? "linear_glu" : o.isAdd() ? "linear_add" : "linear_fused";
+        s.cols = width_of(o.getResult());  // not that of the last result
+        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
+        s.k = width_of(o.getX());
+        const double weight_rows = static_cast<double>(o.isGlu() ? 2 * s.cols : s.cols);
+        work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * weight_rows * static_cast<double>(s.k);
+      })
       .Case([&](ops::GluOp o) { s.operand = scalar_type(element_of(o.getResult())); })
       .Case([&](ops::MulOp o) { s.operand = scalar_type(element_of(o.getResult())); })
       .Case([&](ops::RopeOp o) { s.head_dim = o.getHeadDim(), s.cols = width_of(o.getX()) / s.head_dim; })

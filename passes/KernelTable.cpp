@@ -66,6 +66,12 @@ std::span<const Variant> all_variants(TargetKind kind) {
   return kX86Variants;
 }
 
+const Variant* find_variant(TargetKind kind, std::string_view family, std::string_view name) {
+  for (const Variant& v : all_variants(kind))
+    if (family == v.family && name == v.name) return &v;
+  return nullptr;
+}
+
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
   const double tiles_y = v.tile_rows ? static_cast<double>(ceil_div(s.rows, v.tile_rows)) : 1;
@@ -77,7 +83,7 @@ double predict_us(const Target& target, const Variant& v, const KernelShape& s) 
   const double waves = static_cast<double>(ceil_div(static_cast<int64_t>(blocks), target.units)) * target.units / blocks;
   const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
   const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
-  const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * std::min(waves, 4.0);
+  const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * (v.blocks_per_sm ? 1 : std::min(waves, 4.0));
   return std::max(compute, memory) + target.launch_us;
 }
 
@@ -129,11 +135,13 @@ std::string args_struct(std::string_view family) {
       {"prepare", "PrepareArgs"},     {"embed", "EmbedArgs"},
       {"gather_rows", "GatherRowsArgs"}, {"rms_norm", "RmsNormArgs"},
       {"add_rms_norm", "AddRmsNormArgs"}, {"linear", "LinearArgs"},
+      {"linear_fused", "FusedLinearArgs"}, {"linear_glu", "FusedLinearArgs"},
+      {"linear_add", "FusedLinearArgs"},
       {"glu", "GluArgs"},             {"add", "ElementwiseArgs"},
       {"mul", "ElementwiseArgs"},     {"silu", "ElementwiseArgs"},
       {"rope_table", "RopeTableArgs"}, {"rope", "RopeArgs"},
       {"kv_write", "KvWriteArgs"},    {"rope_kv_write", "RopeKvWriteArgs"},
-      {"attention", "AttentionArgs"}, {"attention_merge", "AttentionMergeArgs"},
+      {"attention", "AttentionArgs"},
       {"sample", "SampleArgs"},       {"advance", "AdvanceArgs"},
       {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
       {"bias_add", "BiasAddArgs"},

@@ -30,6 +30,7 @@ struct KernelChoice {
 };
 
 std::span<const llm::Variant> all_variants(TargetKind kind);
+const llm::Variant* find_variant(TargetKind kind, std::string_view family, std::string_view name);  // null: there is none
 
 // The cheapest variant that can run `shape` on `target`; `forced` names a variant or is empty. An error says what was asked for.
 llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced);

@@ -99,7 +99,8 @@ void LaunchBuilder::emit(const llm::Variant& v, const KernelShape& shape, const 
                                   builder_.getStringAttr(shape.family), builder_.getStringAttr(origin.layer),
                                   builder_.getDenseF64ArrayAttr(origin.bytes), builder_.getDenseF64ArrayAttr(origin.flops),
                                   mlir::DenseI64ArrayAttr(),
-                                  origin.runner_up.empty() ? mlir::StringAttr() : builder_.getStringAttr(origin.runner_up));
+                                  origin.runner_up.empty() ? mlir::StringAttr() : builder_.getStringAttr(origin.runner_up),
+                                  v.blocks_per_sm ? builder_.getI64IntegerAttr(v.blocks_per_sm) : mlir::IntegerAttr(), mlir::UnitAttr());
 }
 
 void LaunchBuilder::emit_gemm(const KernelShape& shape, mlir::Type element, const Origin& origin) {

@@ -203,6 +203,18 @@ class ProgramLowering {
           l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
           return emit(l, op);
         })
+        .Case([&](ops::FusedLinearOp o) {
+          auto l = launch();
+          const auto optional = [&](mlir::Value v) { v ? l.read(views_[v]) : l.null(); };
+          const auto optional_weight = [&](mlir::Value v) { v ? l.read(weight(v, false)) : l.null(); };
+          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
+          l.write(result(o.getResult()));
+          for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
+          l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          return emit(l, op);
+        })
         .Case([&](ops::GluOp o) {
           auto l = launch();
           l.read(counts()).read(views_[o.getGate()]).read(views_[o.getUp()]).write(result(o.getResult()));
@@ -289,8 +301,8 @@ class ProgramLowering {
     return mlir::success();
   }
 
-  // Few queries on a long cache cannot fill the machine with one block per query and KV head: their entries are split over the grid's z,
-  // and a second launch merges the partial results.
+  // Few queries on a long cache cannot fill the machine with one block per query and KV head: their entries are split over the grid's z.
+  // The last split of a query to finish merges the partial results.
   mlir::LogicalResult lower_attention(ops::AttentionOp o) {
     const llm::Variant* variant = chosen(o);
     const int64_t heads = static_cast<int64_t>(o.getHeads()), head_dim = static_cast<int64_t>(o.getHeadDim());
@@ -302,11 +314,10 @@ class ProgramLowering {
                          static_cast<int64_t>(variant->max_splits)});
     }
     auto l = launch();
-    View out = result(o.getResult()), workspace;
-    l.read(counts()).read(views_[o.getQ()]);
-    splits > 1 ? l.null() : l.write(out);
+    l.read(counts()).read(views_[o.getQ()]).write(result(o.getResult()));
     l.read(io("token_seq")).read(io("seq_slot")).read(io("kv_index")).read(io("query_start")).read(io("kv_len"));
     if (splits > 1) {
+      View workspace;
       workspace.base = builder_.create<exec::BufferOp>(
           builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
           builder_.getI64IntegerAttr(bucket_.tokens * heads * splits * (head_dim + 2) * static_cast<int64_t>(sizeof(float))),
@@ -317,13 +328,8 @@ class ProgramLowering {
     }
     kv_view(l, o.getCache(), exec::kRead);
     l.i(heads).i(o.getWindow()).i(splits).f(o.getScale().convertToDouble());
-    if (mlir::failed(emit(l, o, splits))) return mlir::failure();
-    if (splits == 1) return mlir::success();
-    auto m = launch();
-    m.read(counts()).read(workspace).write(out).i(heads).i(head_dim).i(splits);
-    KernelShape shape{.family = "attention_merge", .weight = {}, .operand = scalar_type(element_of(o.getResult())), .kv = {}};
-    shape.rows = bucket_.tokens, shape.cols = heads, shape.head_dim = head_dim;
-    return emit_extra(m, shape, o);
+    splits > 1 ? l.read_write(state("attention_arrivals")) : l.null();
+    return emit(l, o, splits);
   }
 
   mlir::LogicalResult lower_sample(ops::SampleOp o) {

@@ -67,12 +67,22 @@ def ExpandBuckets : Pass<"expand-buckets", "mlir::ModuleOp"> {
   }];
 }
 
+def FuseEpilogues : Pass<"fuse-epilogues", "mlir::ModuleOp"> {
+  let summary = "Fold norms, activations and residual additions into the projections around them";
+  let description = [{
+    Why: between two projections of a decode step stand launches that move almost nothing and cost a boundary each. A projection's epilogue can add
+    the residual, multiply by the next norm's weight and leave partial sums of squares, so that the next projection reads its operand as it
+    is and applies the norm's scale to its sums; likewise silu(gate) * up. Done per bucket, where the target has kernels for it and the
+    predicted cost is lower. Leaves projections alone that `--force-variant linear=` or `--gemm cublas` speak of.
+  }];
+}
+
 def SelectKernels : Pass<"select-kernels", "mlir::ModuleOp"> {
   let summary = "Choose a kernel variant for every operation by its predicted cost";
   let description = [{
     Why: the best variant depends on target, type, bucket and shape. Each variant is asked for its cost (bytes over bandwidth, operations over
     rate, with tiles and waves rounded up, plus the launch); the cheapest wins and the runner-up is kept for `llmc inspect`.
-    `--force-variant family=name` overrules the model. A vendor's library is never chosen by cost: with `--gemm cublas` it gets the linear
+    `--force-variant family=name` overrules the model wherever the variant can run. A vendor's library is never chosen by cost: with `--gemm cublas` it gets the linear
     layers that it can run (rows enough, one type for both).
   }];
 }

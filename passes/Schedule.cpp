@@ -1,6 +1,7 @@
 // schedule: see Passes.td.
 #include "llvm/ADT/BitVector.h"
 #include "passes/Hazards.h"
+#include "passes/KernelTable.h"
 #include "passes/Passes.h"
 
 namespace llmc {
@@ -11,11 +12,24 @@ namespace {
 
 struct Schedule : impl::ScheduleBase<Schedule> {
   void runOnOperation() override {
-    for (auto program : getOperation().getOps<exec::ProgramOp>()) schedule(program);
+    auto name = getOperation()->getAttrOfType<mlir::StringAttr>(kTargetAttr);
+    const Target* target = name ? module_target(getOperation()) : nullptr;
+    const bool dependent_launch = target && (target->features & llm::kPdl);
+    for (auto program : getOperation().getOps<exec::ProgramOp>()) schedule(program, dependent_launch);
   }
 
-  static void schedule(exec::ProgramOp program) {
-    const std::vector<exec::LaunchOpInterface> launches = launches_of(program);
+  // Whether the kernel has something to do before it waits for its predecessor. For the others a programmatic edge only costs: their
+  // blocks take the places of the predecessor's. (A second edge would have to be a full one; a library's call neither waits nor
+  // triggers.)
+  bool starts_early(exec::LaunchOpInterface launch) {
+    auto op = mlir::dyn_cast<exec::LaunchOp>(launch.getOperation());
+    auto kernel = op ? getOperation().lookupSymbol<exec::KernelOp>(op.getKernel()) : exec::KernelOp();
+    const llm::Variant* variant = kernel ? find_variant(TargetKind::kCuda, kernel.getFamily(), kernel.getVariant()) : nullptr;
+    return variant && variant->waits_itself;
+  }
+
+  void schedule(exec::ProgramOp program, bool dependent_launch) {
+    std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     std::map<std::string, ObjectState> objects;
     std::vector<llvm::BitVector> reach;  // reach[i]: launches that must come before i
     mlir::Builder b(program.getContext());
@@ -35,6 +49,9 @@ struct Schedule : impl::ScheduleBase<Schedule> {
       reach.push_back(before);
       exec::LaunchOpInterface launch = launches[i];
       launch.setAfterAttr(b.getDenseI64ArrayAttr(after));
+      if (dependent_launch && after.size() == 1 && starts_early(launch))
+        mlir::cast<exec::LaunchOp>(launch.getOperation())
+            .setProgrammatic(mlir::isa<exec::LaunchOp>(launches[static_cast<size_t>(after[0])].getOperation()));
     }
   }
 };

@@ -7,8 +7,9 @@ namespace llm {
 
 inline constexpr char kPlanMagic[8] = {'L', 'L', 'M', 'P', 'L', 'A', 'N', '\n'};
 inline constexpr uint16_t kPlanMajor = 1;  // another major version is refused
-inline constexpr uint16_t kPlanMinor = 0;  // a newer minor version is read; fields it adds are ignored
+inline constexpr uint16_t kPlanMinor = 1;  // a newer minor version is read; fields it adds are ignored
 inline constexpr uint64_t kSegmentAlignment = 4096;
+inline constexpr uint64_t kSignatureAlignment = 8;
 inline constexpr uint64_t kMaxIndexBytes = uint64_t{1} << 30;
 
 struct PlanHash {
@@ -16,7 +17,8 @@ struct PlanHash {
   bool operator==(const PlanHash&) const = default;
 };
 
-// Little-endian, at offset 0. Segments follow from segment_base on, then the index (so that a writer can stream the segments).
+// Little-endian, at offset 0. Segments follow from segment_base on, then the index (so that a writer can stream the
+// segments), then the signature if there is one.
 struct PlanHead {
   char magic[8];
   uint16_t major;

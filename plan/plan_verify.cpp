@@ -308,6 +308,8 @@ class Verifier {
       if (launch->external) LLM_TRY(external_call(*launch->external, launch->slots, t));
       for (uint32_t before : launch->after)
         if (before >= i) return bad("a launch that waits for a later one");
+      if (launch->programmatic && (launch->after.size() != 1 || launch->external || p.launches[launch->after[0]]->external))
+        return bad("a programmatic launch without a kernel as its only predecessor");
       if (!launch->bytes || !launch->flops) return bad("a launch without costs");
     }
     return {};

@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <cstring>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 namespace llm {
 namespace {
 
@@ -50,17 +47,16 @@ Result<uint32_t> PlanWriter::add_streamed(fb::SegmentKind kind, uint64_t bytes, 
   LLM_TRY(file_->pad_to(kSegmentAlignment));
   const uint64_t offset = file_->size() - kSegmentAlignment;
   std::vector<std::byte> piece(std::min(bytes, kPieceBytes));
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  HashStream state;
   for (uint64_t done = 0; done < bytes;) {
     const std::span<std::byte> part(piece.data(), std::min<uint64_t>(piece.size(), bytes - done));
     LLM_TRY(fill(done, part));
-    XXH3_128bits_update(state.get(), part.data(), part.size());
+    state.update(part);
     LLM_TRY(file_->append(part));
     done += part.size();
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  segments_.emplace_back(offset, bytes, bytes, fb::Hash128(hash.low64, hash.high64), kind, fb::Compression::none);
+  const PlanHash hash = state.finish();
+  segments_.emplace_back(offset, bytes, bytes, fb::Hash128(hash.low, hash.high), kind, fb::Compression::none);
   return static_cast<uint32_t>(segments_.size() - 1);
 }
 

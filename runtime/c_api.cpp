@@ -5,8 +5,10 @@
 #include <deque>
 #include <map>
 #include <new>
+#include <span>
 #include <string>
 
+#include "plan/key_file.h"
 #include "runtime/engine.h"
 #include "runtime/llmrt.h"
 #include "runtime/scheduler.h"
@@ -49,6 +51,13 @@ int guarded(llmrt_engine* e, Body body) {
   return 1;
 }
 
+// The caller's struct, with `neutral` in the fields that its version did not have.
+template <typename Struct>
+Struct as_given(const Struct& given, Struct neutral) {
+  std::memcpy(&neutral, &given, std::min(given.size, sizeof neutral));
+  return neutral;
+}
+
 // A uniform step: evaluates the linear cost functions of a launch.
 struct StepSize {
   size_t tokens, seqs, context;
@@ -65,15 +74,22 @@ struct StepSize {
   }
 };
 
-llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& o) {
+llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& given) {
+  const llmrt_options o = as_given(given, {});
   if (!o.plan) return llm::Error{"no plan was named"};
-  LLM_ASSIGN(auto plan, llm::PlanFile::open(o.plan));
+  std::vector<llm::PublicKey> trusted;
+  for (size_t i = 0; i < o.trusted_key_count; ++i) {
+    LLM_ASSIGN(const llm::PublicKey key, llm::read_public_key(text_or(o.trusted_keys[i], "")));
+    trusted.push_back(key);
+  }
+  LLM_ASSIGN(auto plan, llm::PlanFile::open(o.plan, trusted));
   llmrt::EngineOptions options;
   options.device = {text_or(o.device, "auto"), text_or(o.target, ""), o.force_ptx != 0, o.threads, o.separate_allocations != 0};
   options.model_dir = text_or(o.model_dir, "");
   options.kv_limit = o.kv_bytes;
   options.info_only = o.info_only != 0;
   options.no_graphs = o.no_graphs != 0;
+  options.no_advance = o.no_advance != 0;
   auto e = std::make_unique<llmrt_engine>();
   LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));
   return e;
@@ -123,6 +139,7 @@ int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
   i.kv_tokens = m.kv_blocks * plan.limits->block_tokens;
   i.fitting_tokens = m.fitting_tokens;
   i.fits = m.fits;
+  i.mask_words = plan.limits->mask_words;
   std::memcpy(info, &i, std::min(info->size, sizeof i));
   return 0;
 }
@@ -154,9 +171,13 @@ void llmrt_request_init(llmrt_request* r) {
   r->logprobs = -1;
 }
 
-int llmrt_submit(llmrt_engine* e, const llmrt_request* r, uint64_t* id) {
+int llmrt_submit(llmrt_engine* e, const llmrt_request* request, uint64_t* id) {
   return guarded(e, [&]() -> llm::Status {
+    llmrt_request neutral;
+    llmrt_request_init(&neutral);
+    const llmrt_request given = as_given(*request, neutral), *r = &given;
     llmrt::RequestOptions o;
+    o.masked = r->masked != 0;
     o.prompt.assign(r->prompt, r->prompt + r->prompt_tokens);
     o.max_tokens = r->max_tokens;
     o.stop_ids.assign(r->stop_ids, r->stop_ids + r->stop_count);
@@ -178,6 +199,13 @@ int llmrt_cancel(llmrt_engine* e, uint64_t id) {
   });
 }
 
+int llmrt_set_mask(llmrt_engine* e, uint64_t id, const uint32_t* mask, size_t words) {
+  return guarded(e, [&]() -> llm::Status {
+    if (!e->scheduler) return llm::Error{"no request was submitted yet"};
+    return e->scheduler->set_mask(id, {mask, mask + words});
+  });
+}
+
 int llmrt_poll(llmrt_engine* e, int wait, const llmrt_event** events, size_t* count, int* active) {
   *events = nullptr, *count = 0, *active = 0;
   return guarded(e, [&]() -> llm::Status {
@@ -186,7 +214,7 @@ int llmrt_poll(llmrt_engine* e, int wait, const llmrt_event** events, size_t* co
     bool more = true;
     do {
       LLM_ASSIGN(more, e->scheduler->turn(wait != 0, e->token_events));
-    } while (wait && more && e->token_events.empty());
+    } while (wait && more && e->token_events.empty() && !e->scheduler->waits_for_masks());
     e->events.clear();
     for (const llmrt::TokenEvent& t : e->token_events)
       e->events.push_back({t.request, t.sample.id, static_cast<int32_t>(t.finish), t.sample.logprob, t.sample.id < 0 ? 0 : t.sample.count,
@@ -196,8 +224,9 @@ int llmrt_poll(llmrt_engine* e, int wait, const llmrt_event** events, size_t* co
   });
 }
 
-int llmrt_step_submit(llmrt_engine* e, const llmrt_step* s, uint32_t* number) {
+int llmrt_step_submit(llmrt_engine* e, const llmrt_step* step, uint32_t* number) {
   return guarded(e, [&]() -> llm::Status {
+    const llmrt_step given = as_given(*step, {}), *s = &given;
     if (!e->step_kv) e->step_kv = std::make_unique<llmrt::KvCache>(e->engine->plan(), e->engine->memory().kv_blocks);
     llmrt::StepInput& in = e->input;
     in.clear();
@@ -220,11 +249,20 @@ int llmrt_step_submit(llmrt_engine* e, const llmrt_step* s, uint32_t* number) {
       if (!e->step_kv->reserve(in.seq_slot[i], static_cast<uint64_t>(in.kv_len.back()), in.block_updates))
         return llm::Error{"the KV cache is full"};
     }
-    if (s->greedy) {
-      llm_abi::SampleParams greedy{};
-      greedy.repetition_penalty = 1, greedy.top_p = 1, greedy.slot = -1;  // no slot: nothing is counted
-      in.sampling.assign(s->logits, greedy);
+    if (s->mask && !s->greedy) return llm::Error{"a mask is only for steps that pick ids (greedy)"};
+    for (size_t i = 0; s->greedy && i < s->logits; ++i) {
+      llm_abi::SampleParams p{};
+      p.repetition_penalty = 1, p.top_p = 1, p.slot = -1;  // no slot: nothing is counted
+      p.flags = s->mask ? llm_abi::kSampleMask : 0;
+      p.token_row = in.logit_rows[i];
+      if (p.token_row >= 0 && static_cast<size_t>(p.token_row) < s->tokens) p.position = in.positions[static_cast<size_t>(p.token_row)] + 1;
+      in.sampling.push_back(p);
     }
+    const size_t words = e->engine->plan().limits->mask_words;
+    if (s->mask) in.mask.assign(s->mask, s->mask + s->logits * words);
+    for (size_t i = 0; s->mask && i < s->logits; ++i)
+      if (!llmrt::allows_any(std::span(in.mask).subspan(i * words, words), e->engine->plan().model->vocab))
+        return llm::Error{"the mask of logit row " + std::to_string(i) + " allows no id"};
     LLM_ASSIGN(*number, e->engine->submit(in));
     return {};
   });

@@ -22,26 +22,20 @@ std::string gb(uint64_t bytes) {
 
 }  // namespace
 
-void StepInput::clear() {
-  for (auto* v : {&tokens, &positions, &kv_index, &token_seq, &query_start, &kv_len, &seq_slot, &seq_flags, &logit_rows}) v->clear();
-  sampling.clear();
-  bias.clear();
-  mask.clear();
-  block_updates.clear();
-}
-
 llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile> plan, const EngineOptions& options) {
   std::unique_ptr<Engine> e(new Engine);
   e->plan_ = std::move(plan);
   e->no_graphs_ = options.no_graphs;
+  e->no_advance_ = options.no_advance;
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
-  e->memory_ = memory_table(e->plan(), e->target(), e->device_info(), options.kv_limit);
+  e->memory_ = memory_table(e->plan_file(), e->target(), e->device_info(), options.kv_limit);
   const MemoryTable& m = e->memory_;
   if (options.info_only) return e;
   if (!m.fits)
     return llm::Error{"the plan does not fit on " + e->device_info().name + ": weights " + gb(m.weights) + ", activations " + gb(m.activations) +
                       ", state " + gb(m.state + m.io) + ", and no room for a KV cache; free " + gb(m.device_free) +
                       ". Compile with a smaller --max-batch, --max-step-tokens or --max-context, or for a smaller model"};
+  LLM_TRY(e->load_embedded_weights());  // before the code: bytes that were not signed end it here
   LLM_TRY(e->chosen_.device->load_code(*e->plan_, e->target(), e->chosen_.form));
   LLM_TRY(e->allocate());
   LLM_TRY(e->load_weights(options.model_dir.empty() ? folder_of(e->plan_->path()) : options.model_dir));
@@ -86,41 +80,59 @@ llm::Status Engine::allocate() {
   return {};
 }
 
+llm::Status Engine::load_embedded_weights() {
+  Device& d = *chosen_.device;
+  weights_.resize(target().weights.size());
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const fb::WeightT& w = *target().weights[i];
+    if (w.segment < 0) continue;
+    const auto segment = static_cast<uint32_t>(w.segment);
+    if (used_in_place(w, *plan_, d.info())) {
+      weights_[i] = reinterpret_cast<DeviceAddress>(plan_->stored(segment).data());
+      continue;
+    }
+    LLM_ASSIGN(weights_[i], d.allocate(w.bytes, "weight " + w.name));
+    if (plan_->authenticated()) {
+      LLM_TRY(plan_->stream(segment, [&](uint64_t offset, std::span<const std::byte> piece) {
+        return d.copy_in(weights_[i] + offset, piece);
+      }));
+    } else {
+      LLM_TRY(d.copy_in(weights_[i], plan_->stored(segment)));
+    }
+  }
+  return {};
+}
+
 llm::Status Engine::load_weights(const std::string& model_dir) {
   Device& d = *chosen_.device;
   bool external = false;
   for (const auto& w : target().weights) external |= w->segment < 0 && w->source < 0;
   if (external) {
-    LLM_ASSIGN(files_, WeightFiles::open(*plan_, model_dir));
+    LLM_ASSIGN(files_, WeightFiles::open(plan_, model_dir));
+    if (plan_->authenticated() && !files_.all_have_digests())
+      chosen_.note += (chosen_.note.empty() ? "" : "; ") + std::string("the signature does not cover the weights in the model folder: ") +
+                      "it does if the plan is compiled with --hash-weights";
   }
-  for (const auto& w : target().weights) {
-    if (w->segment >= 0) {
-      const auto bytes = plan_->stored(static_cast<uint32_t>(w->segment));
-      if (d.info().host_addressable) {
-        weights_.push_back(reinterpret_cast<DeviceAddress>(bytes.data()));
-        continue;
-      }
-      LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
-      LLM_TRY(d.copy_in(address, bytes));
-      weights_.push_back(address);
-      continue;
-    }
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const auto& w = target().weights[i];
+    if (w->segment >= 0) continue;
     if (w->source >= 0) {
-      LLM_TRY(compute_row_scale(*w));
+      LLM_ASSIGN(weights_[i], compute_row_scale(*w));
       continue;
     }
-    if (used_in_place(*w, plan(), d.info())) {
+    if (used_in_place(*w, *plan_, d.info())) {
       const fb::WeightPart& p = w->parts[0];
-      weights_.push_back(reinterpret_cast<DeviceAddress>(files_.rows(*plan().tensors[p.tensor()], p.row_begin(), p.row_end()).data()));
+      LLM_ASSIGN(const auto rows, files_.rows(p.tensor(), p.row_begin(), p.row_end()));
+      weights_[i] = reinterpret_cast<DeviceAddress>(rows.data());
       continue;
     }
     LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
-    weights_.push_back(address);
+    weights_[i] = address;
     for (const fb::WeightPart& p : w->parts) {
       const fb::SourceTensorT& tensor = *plan().tensors[p.tensor()];
       const uint64_t element = dtype_bytes(tensor.dtype), row_bytes = w->cols * element;
       if (p.col_begin() != 0 || p.col_end() != tensor.cols) return llm::Error{"weight " + w->name + ": column ranges are not supported yet"};
-      const auto source = files_.rows(tensor, p.row_begin(), p.row_end());
+      LLM_ASSIGN(const auto source, files_.rows(p.tensor(), p.row_begin(), p.row_end()));
       if (w->init_kernel < 0) {
         LLM_TRY(d.copy_in(address + p.dst_row() * row_bytes, source));
       } else if (d.info().host_addressable) {
@@ -129,21 +141,22 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
         return llm::Error{"weight " + w->name + ": init kernels of this device are not supported yet"};
       }
     }
+    files_.release_copies();
   }
   return {};
 }
 
 // Init kernel row_scale: one block per row of the source weight.
-llm::Status Engine::compute_row_scale(const fb::WeightT& w) {
+llm::Result<DeviceAddress> Engine::compute_row_scale(const fb::WeightT& w) {
   Device& d = *chosen_.device;
   LLM_ASSIGN(const DeviceAddress address, d.allocate(w.bytes, "weight " + w.name));
-  weights_.push_back(address);
   ResolvedLaunch l;
   l.kernel = static_cast<uint32_t>(w.init_kernel);
   l.grid[0] = static_cast<uint32_t>(w.rows);
   l.slots = {weights_[static_cast<size_t>(w.source)], address, w.rows, w.cols};
   static_assert(sizeof(llm_abi::RowScaleArgs) == 4 * sizeof(uint64_t));
-  return d.run_once(l);
+  LLM_TRY(d.run_once(l));
+  return address;
 }
 
 llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, DeviceAddress source, DeviceAddress destination) {
@@ -160,7 +173,11 @@ llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, Dev
 ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
   ResolvedLaunch r;
   r.kernel = launch.kernel;
-  r.grid[0] = launch.grid_x, r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
+  r.programmatic = launch.programmatic;
+  r.grid[0] = launch.grid_x;
+  if (launch.blocks_per_sm)
+    r.grid[0] = std::min(r.grid[0], launch.blocks_per_sm * static_cast<uint32_t>(chosen_.device->info().units));
+  r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
   r.after = launch.after;
   if (const auto& c = launch.external) r.gemm = GemmCall{static_cast<llm::ScalarType>(c->dtype), c->rows, c->cols, c->k, c->workspace_bytes};
   for (const fb::Slot& s : launch.slots) {
@@ -213,31 +230,7 @@ llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
 
 llm::Status Engine::check(const StepInput& in) const {
   if (programs_.empty()) return llm::Error{"this engine was opened for information only"};
-  const size_t t = in.tokens.size(), s = in.kv_len.size(), l = in.logit_rows.size();
-  const fb::LimitsT& limits = *plan().limits;
-  if (t == 0 || s == 0 || l == 0) return llm::Error{"a step needs at least one token, one sequence and one logit row"};
-  if (t > limits.max_step_tokens || s > limits.max_batch || l > limits.max_logits)
-    return llm::Error{"a step of " + std::to_string(t) + " tokens, " + std::to_string(s) + " sequences, " + std::to_string(l) +
-                      " logit rows is beyond the plan's limits (" + std::to_string(limits.max_step_tokens) + ", " + std::to_string(limits.max_batch) +
-                      ", " + std::to_string(limits.max_logits) + ")"};
-  if (in.positions.size() != t || in.kv_index.size() != t || in.token_seq.size() != t || in.query_start.size() != s + 1 ||
-      in.seq_slot.size() != s || in.seq_flags.size() != s || (!in.sampling.empty() && in.sampling.size() != l) ||
-      (!in.mask.empty() && in.mask.size() != l * limits.mask_words))
-    return llm::Error{"the arrays of the step differ in length"};
-  if (in.block_updates.size() > limits.max_block_updates || in.bias.size() > limits.max_bias_pairs)
-    return llm::Error{"the step has more block updates or bias pairs than the plan allows"};
-  const auto context = static_cast<int32_t>(limits.table_stride * limits.block_tokens), rows = static_cast<int32_t>(t);
-  for (size_t i = 0; i < t; ++i)
-    if (in.kv_index[i] < 0 || in.kv_index[i] >= context || in.token_seq[i] < 0 || in.token_seq[i] >= static_cast<int32_t>(s) ||
-        in.tokens[i] >= static_cast<int64_t>(plan().model->vocab) || in.tokens[i] < -static_cast<int64_t>(limits.max_logits))
-      return llm::Error{"token " + std::to_string(i) + " of the step is out of range"};
-  for (size_t i = 0; i < s; ++i)
-    if (in.seq_slot[i] < 0 || in.seq_slot[i] >= static_cast<int32_t>(limits.max_batch) || in.query_start[i] < 0 ||
-        in.query_start[i] > in.query_start[i + 1] || in.query_start[i + 1] > rows)
-      return llm::Error{"sequence " + std::to_string(i) + " of the step is out of range"};
-  for (int32_t row : in.logit_rows)
-    if (row < 0 || row >= rows) return llm::Error{"a logit row of the step is out of range"};
-  return {};
+  return check_step(in, *plan().limits, plan().model->vocab);
 }
 
 template <typename T>
@@ -247,12 +240,13 @@ uint64_t Engine::put(IoSet& set, const char* field, const std::vector<T>& values
   return bytes ? offset + bytes : 0;
 }
 
-// Fills the staging copy; the number of bytes from the start that must be uploaded.
-uint64_t Engine::pack(const StepInput& in, IoSet& set) {
+// Fills the staging copy but for the mask; the number of bytes from the start that must be uploaded.
+uint64_t Engine::pack(const StepInput& in, IoSet& set, int32_t flags) {
   llm_abi::StepCounts counts{};
   counts.rows[llm_abi::kRowsTokens] = static_cast<int32_t>(in.tokens.size());
   counts.rows[llm_abi::kRowsSeqs] = static_cast<int32_t>(in.kv_len.size());
   counts.rows[llm_abi::kRowsLogits] = static_cast<int32_t>(in.logit_rows.size());
+  counts.flags = flags;
   counts.block_updates = static_cast<int32_t>(in.block_updates.size());
   counts.step = static_cast<int32_t>(next_step_);
   counts.ring_entries = static_cast<int32_t>(plan().limits->ring_entries);
@@ -264,26 +258,38 @@ uint64_t Engine::pack(const StepInput& in, IoSet& set) {
     end = std::max(end, put(set, field, *values));
   end = std::max(end, put(set, "sample_params", in.sampling));
   end = std::max(end, put(set, "block_updates", in.block_updates));
-  end = std::max(end, put(set, "bias_pairs", in.bias));
-  return std::max(end, put(set, "mask", in.mask));
+  return std::max(end, put(set, "bias_pairs", in.bias));
 }
 
 llm::Result<uint32_t> Engine::submit(const StepInput& in) {
   LLM_TRY(check(in));
   LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
-  const size_t which = next_step_ % kIoSets;
-  IoSet& set = io_[which];
-  if (set.used) LLM_TRY(chosen_.device->wait(set.mark));
-  LLM_TRY(chosen_.device->upload(set.device, set.staging.host, pack(in, set)));
-  LLM_TRY(run(*forward, which));
+  if (marks_.size() == kIoSets) LLM_TRY(chosen_.device->wait(marks_.begin()->second));
+  const bool ready = has_advanced_ && same_input(in, advanced_), advances = !no_advance_ && can_advance(in);
+  has_advanced_ = false;  // until the step is queued as a whole
+  if (!ready) last_set_ = (last_set_ + 1) % kIoSets;
+  IoSet& set = io_[last_set_];
+  if (!ready) {
+    const uint64_t bytes = pack(in, set, advances ? llm_abi::kStepAdvance : 0);
+    LLM_TRY(chosen_.device->upload(set.device, set.staging.host, bytes));
+    ++uploads_;
+  }
+  LLM_TRY(run(*forward, last_set_));
+  if (const uint64_t end = put(set, "mask", in.mask)) {  // only `sample` reads masks: the host copies them while `forward` runs
+    const uint64_t offset = io_offset_["mask"];
+    LLM_TRY(chosen_.device->upload(set.device + offset, set.staging.host + offset, end - offset));
+  }
   if (!in.sampling.empty()) {
     LLM_ASSIGN(BuiltProgram * sample, find_program(fb::ProgramKind::sample, 0, 0, in.logit_rows.size()));
-    LLM_TRY(run(*sample, which));
+    LLM_TRY(run(*sample, last_set_));
   }
-  LLM_ASSIGN(set.mark, chosen_.device->record());
-  set.used = true;
-  marks_[next_step_] = set.mark;
+  LLM_ASSIGN(marks_[next_step_], chosen_.device->record());
   if (marks_.size() > kIoSets) marks_.erase(marks_.begin());
+  if (advances) {
+    if (!ready) advanced_ = in;
+    advance(advanced_);
+    has_advanced_ = true;
+  }
   return next_step_++;
 }
 
@@ -344,7 +350,8 @@ llm::Result<std::vector<Engine::LaunchTime>> Engine::profile(const StepInput& in
   LLM_TRY(check(in));
   LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
   LLM_TRY(chosen_.device->synchronize());
-  LLM_TRY(chosen_.device->upload(io_[0].device, io_[0].staging.host, pack(in, io_[0])));
+  has_advanced_ = false;
+  LLM_TRY(chosen_.device->upload(io_[0].device, io_[0].staging.host, pack(in, io_[0], 0)));
   LLM_ASSIGN(const std::vector<double> times, chosen_.device->time_launches(resolve(*forward->program, 0), repeats));
   std::vector<LaunchTime> result;
   for (size_t i = 0; i < times.size(); ++i) result.push_back({forward->program->launches[i].get(), times[i]});

@@ -11,6 +11,7 @@
 #include "plan/plan_reader.h"
 #include "runtime/device.h"
 #include "runtime/memory_table.h"
+#include "runtime/step_input.h"
 #include "runtime/target_choice.h"
 #include "runtime/weight_files.h"
 
@@ -21,21 +22,8 @@ struct EngineOptions {
   std::string model_dir;   // of external weights; "" for the folder of the plan
   uint64_t kv_limit = 0;   // bytes of KV cache at most; 0 for what the plan asks for
   bool no_graphs = false;  // debugging: every launch on its own, each waited for, instead of one program (a CUDA graph)
+  bool no_advance = false; // debugging: the host uploads every step, also where the device could make it from the last one
   bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
-};
-
-// One step as the host describes it. Vectors are indexed as in kernels_templates/abi.h; positions, kv_index and so on are as long as tokens.
-struct StepInput {
-  std::vector<int32_t> tokens;      // id, or -1-j: what row j of the last step sampled
-  std::vector<int32_t> positions, kv_index, token_seq;
-  std::vector<int32_t> query_start, kv_len, seq_slot, seq_flags;
-  std::vector<int32_t> logit_rows;
-  std::vector<llm_abi::SampleParams> sampling;  // one per logit row if the step samples, else empty
-  std::vector<llm_abi::BiasPair> bias;
-  std::vector<uint32_t> mask;       // [logit rows, mask_words], or empty
-  std::vector<llm_abi::BlockUpdate> block_updates;
-
-  void clear();
 };
 
 class Engine {
@@ -50,8 +38,10 @@ class Engine {
   const std::string& note() const { return chosen_.note; }
 
   // Queues a step (forward, and sample if input.sampling is not empty) and returns its number. At most kIoSets steps are in flight: a
-  // further one waits for the oldest. Errors: more tokens, sequences or rows than the plan allows.
+  // further one waits for the oldest. A step that is what the device itself made of the last one (a decode step with the same rows, no
+  // new KV block and no mask) needs no upload. Errors: more tokens, sequences or rows than the plan allows.
   llm::Result<uint32_t> submit(const StepInput& input);
+  uint64_t uploads() const { return uploads_; }  // steps whose input was uploaded
   llm::Status wait(uint32_t step);
   llm::Result<bool> finished(uint32_t step);
   // What a finished step sampled, by logit row. Valid until ring_entries further steps.
@@ -84,21 +74,20 @@ class Engine {
   struct IoSet {
     HostBuffer staging;
     DeviceAddress device = 0;
-    uint64_t mark = 0;   // of the last step that used it
-    bool used = false;
   };
 
   Engine() = default;
   llm::Status allocate();
+  llm::Status load_embedded_weights();
   llm::Status load_weights(const std::string& model_dir);
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source, DeviceAddress destination);
-  llm::Status compute_row_scale(const llm::fb::WeightT& weight);
+  llm::Result<DeviceAddress> compute_row_scale(const llm::fb::WeightT& weight);
   ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
   std::vector<ResolvedLaunch> resolve(const llm::fb::ProgramT& program, size_t io_set) const;
   llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);
   llm::Status run(BuiltProgram& program, size_t io_set);
   llm::Status check(const StepInput& input) const;
-  uint64_t pack(const StepInput& input, IoSet& set);
+  uint64_t pack(const StepInput& input, IoSet& set, int32_t flags);
   template <typename T>
   uint64_t put(IoSet& set, const char* field, const std::vector<T>& values);
   DeviceAddress state(const char* name) const;
@@ -113,9 +102,13 @@ class Engine {
   std::byte* ring_ = nullptr;
   IoSet io_[kIoSets];
   std::vector<BuiltProgram> programs_;
-  std::map<uint32_t, uint64_t> marks_;  // of steps in flight
+  std::map<uint32_t, uint64_t> marks_;  // of the last kIoSets steps
   uint32_t next_step_ = 0;
-  bool no_graphs_ = false;
+  size_t last_set_ = 0;                 // io set of the last step
+  StepInput advanced_;                  // what that set will hold behind the last step,
+  bool has_advanced_ = false;           // if the step advances it
+  uint64_t uploads_ = 0;
+  bool no_graphs_ = false, no_advance_ = false;
 };
 
 }  // namespace llmrt

@@ -30,6 +30,11 @@ typedef struct {
   int separate_allocations; /* debugging: one device allocation per buffer */
   int no_graphs;           /* debugging: run every launch on its own instead of whole programs */
   int info_only;           /* allocate nothing: only llmrt_get_info and llmrt_text_asset work; succeeds even if the plan does not fit */
+  /* [trusted_key_count]: paths of public keys (NAME.pub of llmc keygen). With one or more, a plan that none of them
+   * signed, or that was altered since, is refused before any of its code is loaded. */
+  const char* const* trusted_keys;
+  size_t trusted_key_count;
+  int no_advance;          /* debugging: upload every step's input, also where the device could make it from the last step's */
 } llmrt_options;
 
 /* On failure *error is a message to free with llmrt_free, and *engine is NULL. */
@@ -52,6 +57,7 @@ typedef struct {
   uint64_t kv_tokens;      /* tokens that the KV cache holds */
   uint64_t fitting_tokens; /* tokens that it could hold in the free memory */
   int fits;                /* 0: there is no room for the plan (info_only engines) */
+  uint64_t mask_words;     /* 32-bit words of a vocabulary mask: vocab / 32, rounded up */
 } llmrt_info;
 int llmrt_get_info(const llmrt_engine* engine, llmrt_info* info);
 
@@ -83,6 +89,7 @@ typedef struct {
   int32_t logprobs;        /* -1: none; n >= 0: of the sampled id and of the n most likely, n <= 20 */
   const llmrt_bias* bias;  /* [bias_count] */
   size_t bias_count;
+  int masked;              /* 1: every token waits for its vocabulary mask (llmrt_set_mask) */
 } llmrt_request;
 
 /* Neutral values: greedy, no penalties, no limit. */
@@ -102,7 +109,14 @@ typedef struct {
 
 int llmrt_submit(llmrt_engine* engine, const llmrt_request* request, uint64_t* id);
 int llmrt_cancel(llmrt_engine* engine, uint64_t id);
-/* Advances the work and hands out finished tokens. wait 0 never blocks; wait 1 blocks until there is an event or nothing is left to do.
+/* Says which ids the next token of a masked request may be: bit id % 32 of mask[id / 32] is 1 where the id is allowed; `words` is
+ * llmrt_info.mask_words. One mask serves one token: set the first behind llmrt_submit, and a new one behind each event of the request
+ * that does not end it. Until then the request takes no part in steps, but for the prompt before its last token; other requests go on. A
+ * second mask before the first was used replaces it. The mask is copied. Errors: the request is finished, unknown or not masked; its
+ * next token is being computed with an earlier mask; another number of words; a mask that allows no id. */
+int llmrt_set_mask(llmrt_engine* engine, uint64_t id, const uint32_t* mask, size_t words);
+/* Advances the work and hands out finished tokens. wait 0 never blocks; wait 1 blocks until there is an event, or nothing is left to do, or
+ * all that is left waits for masks (then *count is 0 and *active 1).
  * *events is an array of *count, valid until the next call; *active is 0 when no request is unfinished. */
 int llmrt_poll(llmrt_engine* engine, int wait, const llmrt_event** events, size_t* count, int* active);
 
@@ -119,6 +133,8 @@ typedef struct {
   const int32_t* logit_rows;   /* [logits]: token rows */
   const int32_t* reset;        /* [seqs]: 1 where a new sequence begins in its slot; NULL: where its first position is 0 */
   int greedy;                  /* 1: also pick the most likely id of every logit row, so that the next step can take it as -1-j */
+  const uint32_t* mask;        /* [logits, llmrt_info.mask_words]: the ids that a greedy step may pick, as in llmrt_set_mask (all bits 1 in
+                                * a row without restriction); NULL: any. The logits stay as they are. Copied by llmrt_step_submit. */
 } llmrt_step;
 
 /* Queues the step (the KV index of a token is its position). */

@@ -11,17 +11,20 @@ constexpr double kUsableShare = 0.92;  // of the free memory: driver, fragmentat
 
 }  // namespace
 
-bool used_in_place(const fb::WeightT& w, const fb::PlanT& plan, const DeviceInfo& device) {
+bool used_in_place(const fb::WeightT& w, const llm::PlanFile& plan, const DeviceInfo& device) {
   if (!device.host_addressable) return false;
-  if (w.segment >= 0) return true;
+  if (w.segment >= 0) return !plan.authenticated();
   if (w.layout != fb::WeightLayout::rows || w.parts.size() != 1) return false;
   const fb::WeightPart& p = w.parts[0];
-  return p.col_begin() == 0 && p.col_end() == plan.tensors[p.tensor()]->cols;
+  const fb::SourceTensorT& tensor = *plan.index().tensors[p.tensor()];
+  if (tensor.digest && plan.authenticated()) return false;
+  return p.col_begin() == 0 && p.col_end() == tensor.cols;
 }
 
-MemoryTable memory_table(const fb::PlanT& plan, const fb::TargetT& target, const DeviceInfo& device, uint64_t kv_limit) {
+MemoryTable memory_table(const llm::PlanFile& file, const fb::TargetT& target, const DeviceInfo& device, uint64_t kv_limit) {
+  const fb::PlanT& plan = file.index();
   MemoryTable m;
-  for (const auto& w : target.weights) (used_in_place(*w, plan, device) ? m.mapped_weights : m.weights) += w->bytes;
+  for (const auto& w : target.weights) (used_in_place(*w, file, device) ? m.mapped_weights : m.weights) += w->bytes;
   m.activations = target.arena_bytes;
   for (const auto& s : target.states) m.state += s->bytes;
   for (const auto& c : target.constants) m.state += c->bytes;

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace llmrt {
+namespace {
+
+constexpr uint64_t kBlocksAhead = 16;  // of every KV group, that a decoding sequence takes when it needs one
+
+}  // namespace
 
 Scheduler::Scheduler(Engine& engine)
     : engine_(engine),
@@ -17,13 +22,15 @@ llm::Result<uint64_t> Scheduler::submit(RequestOptions r) {
   if (r.prompt.empty()) return llm::Error{"the prompt is empty"};
   for (int32_t id : r.prompt)
     if (id < 0 || id >= static_cast<int64_t>(engine_.plan().model->vocab))
-      return llm::Error{"token id " + std::to_string(id) + " is outside of the vocabulary of " + std::to_string(engine_.plan().model->vocab)};
+      return llm::Error{"token id " + std::to_string(id) + " is outside of the vocabulary of " +
+                        std::to_string(engine_.plan().model->vocab)};
   const uint64_t capacity = std::min(limits.max_context, kv_.total_blocks() * limits.block_tokens);
   if (r.prompt.size() >= capacity)
-    return llm::Error{"the prompt of " + std::to_string(r.prompt.size()) + " tokens does not fit into the context of " + std::to_string(capacity) +
-                      " tokens; compile with a larger --max-context"};
+    return llm::Error{"the prompt of " + std::to_string(r.prompt.size()) + " tokens does not fit into the context of " +
+                      std::to_string(capacity) + " tokens; compile with a larger --max-context"};
   if (r.sampling.top_logprobs > llm_abi::kMaxTopLogprobs)
-    return llm::Error{"at most " + std::to_string(llm_abi::kMaxTopLogprobs) + " alternatives can be reported per token"};
+    return llm::Error{"at most " + std::to_string(llm_abi::kMaxTopLogprobs) +
+                      " alternatives can be reported per token"};
   Sequence s;
   s.id = next_id_++;
   s.options = std::move(r);
@@ -47,6 +54,24 @@ void Scheduler::cancel(uint64_t id) {
       return;
     }
   if (Sequence* s = find(id)) end(*s);
+}
+
+llm::Status Scheduler::set_mask(uint64_t id, std::vector<uint32_t> mask) {
+  const std::string name = "request " + std::to_string(id);
+  Sequence* s = find(id);
+  for (Sequence& w : waiting_)
+    if (w.id == id) s = &w;
+  if (!s) return llm::Error{name + " is finished or was never submitted"};
+  if (!s->options.masked) return llm::Error{name + " was not submitted as masked"};
+  if (s->scheduled > s->outputs.size())
+    return llm::Error{"the next token of " + name + " is being computed already: poll for it first"};
+  const uint64_t words = engine_.plan().limits->mask_words, vocab = engine_.plan().model->vocab;
+  if (mask.size() != words)
+    return llm::Error{"the mask has " + std::to_string(mask.size()) + " words; a vocabulary of " +
+                      std::to_string(vocab) + " ids takes " + std::to_string(words)};
+  if (!allows_any(mask, vocab)) return llm::Error{"the mask of " + name + " allows no id"};
+  s->mask = std::move(mask);
+  return {};
 }
 
 Scheduler::Sequence* Scheduler::find(uint64_t id) {
@@ -79,7 +104,7 @@ llm_abi::SampleParams Scheduler::sample_params(const Sequence& s, int32_t token_
   p.presence_penalty = o.presence_penalty;
   p.frequency_penalty = o.frequency_penalty;
   p.top_k = o.top_k;
-  p.flags = o.logprobs ? llm_abi::kSampleLogprobs : 0;
+  p.flags = (o.logprobs ? llm_abi::kSampleLogprobs : 0) | (s.options.masked ? llm_abi::kSampleMask : 0);
   p.seed = o.seed;
   p.position = static_cast<int32_t>(position);
   p.slot = s.slot;
@@ -103,8 +128,8 @@ void Scheduler::add_tokens(Sequence& s, uint64_t count, InFlight& flight) {
     int32_t token;
     if (position < prompt)
       token = s.options.prompt[position];
-    else
-      token = position - prompt < s.outputs.size() ? s.outputs[position - prompt] : -1 - s.last_row;
+    else  // still on the device, whether or not the host knows it too
+      token = s.last_step == steps_ ? -1 - s.last_row : s.outputs[position - prompt];
     input_.tokens.push_back(token);
     input_.positions.push_back(static_cast<int32_t>(position));
     input_.kv_index.push_back(static_cast<int32_t>(position));
@@ -113,11 +138,22 @@ void Scheduler::add_tokens(Sequence& s, uint64_t count, InFlight& flight) {
   s.computed += count;
   input_.query_start.push_back(static_cast<int32_t>(input_.tokens.size()));
   input_.kv_len.push_back(static_cast<int32_t>(s.computed));
-  if (s.computed < prompt) return;
+  if (s.computed >= prompt) add_row(s, flight);
+}
+
+// A logit row for the sequence whose tokens were added last.
+void Scheduler::add_row(Sequence& s, InFlight& flight) {
   const auto token_row = static_cast<int32_t>(input_.tokens.size()) - 1;
   s.last_row = static_cast<int32_t>(input_.logit_rows.size());
+  s.last_step = steps_ + 1;
   input_.logit_rows.push_back(token_row);
   input_.sampling.push_back(sample_params(s, token_row, s.computed));
+  if (s.options.masked) {
+    const uint64_t words = engine_.plan().limits->mask_words;
+    input_.mask.resize(static_cast<size_t>(s.last_row) * words);  // rows without a mask do not read theirs
+    input_.mask.insert(input_.mask.end(), s.mask.begin(), s.mask.end());
+    s.mask.clear();
+  }
   ++s.scheduled;
   flight.rows.push_back({s.id, s.last_row});
 }
@@ -130,16 +166,19 @@ bool Scheduler::build_step() {
   input_.query_start.push_back(0);
   const auto& limits = *engine_.plan().limits;
   uint64_t budget = limits.max_step_tokens;
-  // Decodes first: they are short and somebody is reading along. Every decoding sequence takes part in every step, so that `last_row`
-  // always refers to the last step.
+  const auto lacks_mask = [](const Sequence& s) { return s.options.masked && s.mask.empty(); };
+  // Decodes first: they are short and somebody is reading along. Every decoding sequence takes part in every step, but
+  // for those that wait for a mask, whose last token the host knows.
   for (Sequence& s : running_) {
-    if (s.finished || s.computed < s.options.prompt.size() || s.scheduled >= s.max_tokens) continue;
+    if (s.finished || s.computed < s.options.prompt.size() || s.scheduled >= s.max_tokens || lacks_mask(s)) continue;
     add_tokens(s, 1, next_);
     --budget;
   }
   for (Sequence& s : running_) {
     if (s.finished || s.computed >= s.options.prompt.size() || budget == 0) continue;
-    const uint64_t chunk = std::min<uint64_t>(budget, s.options.prompt.size() - s.computed);
+    // The last token of a prompt samples: without a mask it waits.
+    const uint64_t chunk = std::min<uint64_t>(budget, s.options.prompt.size() - s.computed - lacks_mask(s));
+    if (chunk == 0) continue;
     add_tokens(s, chunk, next_);
     budget -= chunk;
   }
@@ -150,7 +189,23 @@ bool Scheduler::build_step() {
     p.repetition_penalty = 1, p.top_p = 1, p.slot = -1;
     input_.sampling.push_back(p);
   }
+  if (!input_.mask.empty()) input_.mask.resize(input_.logit_rows.size() * limits.mask_words);
+  reserve_ahead();
   return true;
+}
+
+// Gives the sequences that took a block in this step further ones, as far as they may need them and the step can carry
+// the updates: most steps then change no block table, and the device can make them from the last.
+void Scheduler::reserve_ahead() {
+  auto& updates = input_.block_updates;
+  const auto& limits = *engine_.plan().limits;
+  const size_t needed = updates.size(), groups = engine_.plan().kv_groups.size();
+  for (size_t i = 0; i < needed && updates.size() + groups * kBlocksAhead <= limits.max_block_updates; ++i)
+    for (const Sequence& s : running_) {
+      if (s.finished || s.slot != updates[i].slot || s.computed < s.options.prompt.size()) continue;
+      const uint64_t longest = s.options.prompt.size() + s.max_tokens;
+      kv_.reserve(s.slot, std::min(longest, s.computed + kBlocksAhead * limits.block_tokens), updates);
+    }
 }
 
 void Scheduler::finish(Sequence& s, FinishReason reason, TokenEvent& event) {
@@ -191,6 +246,7 @@ llm::Result<bool> Scheduler::turn(bool wait, std::vector<TokenEvent>& events) {
     in_flight_.push_back(std::move(next_));
     ++steps_;
   }
+  waits_for_masks_ = in_flight_.empty() && (!running_.empty() || !waiting_.empty());
   while (!in_flight_.empty()) {
     LLM_ASSIGN(const bool done, engine_.finished(in_flight_.front().step));
     if (!done) {

@@ -7,8 +7,8 @@
 #include <string>
 #include <thread>
 
-#include "compiler/frontend/mapped_file.h"
 #include "compiler/frontend/model_config.h"
+#include "plan/mapped_file.h"
 #include "tools/model_folder_writer.h"
 
 namespace {
@@ -36,7 +36,7 @@ std::string config_with_dtype(const std::string& text, DType dtype) {
 
 llm::Status run(const std::string& config_path, std::optional<DType> dtype, llmc::ModelFolderOptions options) {
   constexpr size_t kMaxConfigBytes = size_t{16} << 20;
-  LLM_ASSIGN(const std::string text, llmc::read_text_file(config_path, kMaxConfigBytes));
+  LLM_ASSIGN(const std::string text, llm::read_text_file(config_path, kMaxConfigBytes));
   LLM_ASSIGN(const llmc::ModelConfig config, llmc::parse_model_config(text, config_path));
   for (const std::string& warning : config.warnings)
     std::fprintf(stderr, "llm-make-model: warning: %s\n", warning.c_str());

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "plan/file_io.h"
+#include "plan/mapped_file.h"
 
 namespace llmc {
 namespace {

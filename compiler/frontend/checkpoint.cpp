@@ -35,7 +35,7 @@ bool is_plain_shard_name(std::string_view name) {
 }
 
 llm::Result<ShardIndex> read_index(const std::string& path) {
-  LLM_ASSIGN(std::string text, read_text_file(path, kMaxIndexBytes));
+  LLM_ASSIGN(std::string text, llm::read_text_file(path, kMaxIndexBytes));
   dom::parser parser;
   dom::element document;
   if (simdjson::error_code error = parser.parse(text).get(document)) {

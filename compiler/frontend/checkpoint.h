@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "compiler/frontend/mapped_file.h"
 #include "compiler/frontend/safetensors.h"
+#include "plan/mapped_file.h"
 #include "plan/result.h"
 
 namespace llmc {
@@ -48,7 +48,7 @@ class Checkpoint {
   }
 
   // Maps a whole file, for copying weights into a plan. A tensor lies at files()[file].data_offset + tensor.begin.
-  llm::Result<MappedFile> map(size_t file) const { return MappedFile::open(files_[file].path); }
+  llm::Result<llm::MappedFile> map(size_t file) const { return llm::MappedFile::open(files_[file].path); }
 
  private:
   Checkpoint() = default;

@@ -3,9 +3,9 @@
 #include "compiler/frontend/config_keys.h"
 #include "compiler/frontend/config_reader.h"
 #include "compiler/frontend/families/families.h"
-#include "compiler/frontend/mapped_file.h"
 #include "compiler/frontend/quote.h"
 #include "compiler/frontend/rope_config.h"
+#include "plan/mapped_file.h"
 
 namespace llmc {
 namespace {
@@ -142,7 +142,7 @@ llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::st
 
 llm::Result<ModelConfig> load_model_config(const std::string& model_dir, const ConfigOptions& options) {
   const std::string path = model_dir + "/config.json";
-  LLM_ASSIGN(std::string text, read_text_file(path, kMaxConfigBytes));
+  LLM_ASSIGN(std::string text, llm::read_text_file(path, kMaxConfigBytes));
   return parse_model_config(text, path, options);
 }
 

@@ -9,8 +9,8 @@
 #include <limits>
 #include <unordered_set>
 
-#include "compiler/frontend/mapped_file.h"
 #include "compiler/frontend/quote.h"
+#include "plan/mapped_file.h"
 
 namespace llmc {
 namespace {
@@ -239,7 +239,7 @@ llm::Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> head, 
 }
 
 llm::Result<SafetensorsFile> open_safetensors(const std::string& path) {
-  LLM_ASSIGN(MappedFile file, MappedFile::open(path));
+  LLM_ASSIGN(const llm::MappedFile file, llm::MappedFile::open(path));
   return parse_safetensors(file.bytes(), file.bytes().size(), path);
 }
 

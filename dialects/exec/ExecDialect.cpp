@@ -172,6 +172,8 @@ LogicalResult LaunchOp::verify() {
   if (getGrid().size() != 3) return emitOpError("needs a grid of three dimensions, found ") << getGrid().size();
   for (int64_t extent : getGrid())
     if (extent <= 0) return emitOpError("needs positive grid extents, found ") << extent;
+  if (getProgrammatic() && getAfter().value_or(llvm::ArrayRef<int64_t>()).size() != 1)
+    return emitOpError("a programmatic launch has exactly one predecessor");
   return verify_launch(*this);
 }
 

@@ -88,7 +88,7 @@ def Exec_IoOp : Exec_Op<"io", [Pure, NamedPointer]> {
 }
 
 def Exec_StateOp : Exec_Op<"state", [Pure, NamedPointer]> {
-  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring, gemm_workspace";
+  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring, gemm_workspace, attention_arrivals";
   let arguments = (ins StrAttr:$name);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name attr-dict";
@@ -137,8 +137,11 @@ def Exec_LaunchOp : Exec_Op<"launch", [Exec_LaunchOpInterface]> {
         {op = "add", layer = "layers.0.residual", bytes = ..., flops = ...}
     ```
     In the attributes, slot `#exec.ptr<i>` is pointer operand i, and `access` holds 1 (read), 2 (write) or 3 (both) per pointer.
+    With `blocks_per_sm` the grid's first extent is bounded by that many blocks for each SM of the device, filled in at load. `programmatic`: the
+    launch may start before its only predecessor has ended, and waits for it by itself (programmatic dependent launch).
   }];
-  let arguments = !con((ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid), Exec_launchArguments);
+  let arguments = !con((ins FlatSymbolRefAttr:$kernel, Variadic<Exec_PtrType>:$pointers, DenseI64ArrayAttr:$grid), Exec_launchArguments,
+                       (ins OptionalAttr<I64Attr>:$blocks_per_sm, UnitAttr:$programmatic));
   let assemblyFormat = [{
     $kernel `grid` $grid custom<Arguments>($pointers, $slots, $access) (`after` $after^)? attr-dict
   }];

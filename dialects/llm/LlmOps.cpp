@@ -75,6 +75,29 @@ LogicalResult LinearOp::verify() {
   return success();
 }
 
+LogicalResult FusedLinearOp::verify() {
+  if (!isGlu() && !isAdd() && getEpilogue() != "plain") return emitOpError("epilogue is 'plain', 'glu' or 'add', found '") << getEpilogue() << "'";
+  const auto weight = shape_of(getWeight());
+  if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
+  if (isGlu() && weight[0] % 2 != 0) return emitOpError("'glu' needs an even number of weight rows, found ") << weight[0];
+  const int64_t width = isGlu() ? weight[0] / 2 : weight[0];
+  if (width_of(getResult()) != width) return emitOpError("result width ") << width_of(getResult()) << ", expected " << width;
+  if (!isGlu() && !element_of(getResult()).isF32()) return emitOpError("result is float32 but for 'glu'");
+  if (getBias() && shape_of(getBias())[0] != weight[0])
+    return emitOpError("bias of ") << shape_of(getBias())[0] << " elements, expected " << weight[0];
+  if (isAdd() != bool(getResidual())) return emitOpError("takes a residual exactly for 'add'");
+  if (getResidual() && width_of(getResidual()) != width) return emitOpError("residual width differs from the result's");
+  if (getNormWeight() && (!isAdd() || shape_of(getNormWeight())[0] != width))
+    return emitOpError("norm weights go with 'add' and have ") << width << " elements";
+  if (bool(getNormWeight()) != bool(getScaled()) || bool(getNormWeight()) != bool(getSquaresOut()))
+    return emitOpError("has the results 'scaled' and 'squares_out' exactly with norm weights");
+  if (getScaled() && width_of(getScaled()) != width) return emitOpError("scaled result width differs from the result's");
+  const int64_t parts = (width + kSquareColumns - 1) / kSquareColumns;
+  if (getSquaresOut() && width_of(getSquaresOut()) != parts)
+    return emitOpError("sums of squares have ") << width_of(getSquaresOut()) << " columns, expected " << parts;
+  return success();
+}
+
 LogicalResult SliceOp::verify() {
   const int64_t offset = getOffset();
   if (offset < 0 || offset + width_of(getResult()) > width_of(getX()))

@@ -77,6 +77,31 @@ def Llm_LinearOp : Llm_Op<"linear"> {
   let hasVerifier = 1;
 }
 
+def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSizedResultSegments]> {
+  let summary = "A linear layer with the norm before it, and with the activation or the residual behind it";
+  let description = [{
+    p = s * (x @ weight^T) (+ bias), where s is 1, or with `squares` the scale 1 / sqrt(mean square + eps) of an RMS norm whose weight is already
+    in x: sum over the columns of `squares` / width of x = mean square. `epilogue`:
+      "plain": result = p.
+      "glu":   result = silu(first half of p) * second half.
+      "add":   result = residual + p; with `norm_weight` also scaled = result * norm_weight, and squares_out = the sums of squares of 16
+               columns of the result each: what the next norm's projections take as x and `squares`.
+  }];
+  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares,
+                       Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
+  let results = (outs Activation:$result, Optional<Activation>:$scaled, Optional<F32Activation>:$squares_out);
+  let assemblyFormat = [{
+    $epilogue $x `,` $weight (`bias` $bias^)? (`squares` $squares^)? (`residual` $residual^)? (`norm` $norm_weight^)? attr-dict
+    `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    bool isGlu() { return getEpilogue() == "glu"; }
+    bool isAdd() { return getEpilogue() == "add"; }
+    static constexpr int64_t kSquareColumns = 16;  // columns of the result that one column of squares_out sums
+  }];
+}
+
 def Llm_SliceOp : Llm_Op<"slice"> {
   let summary = "Columns [offset, offset + width) of a value; a view, never copied";
   let arguments = (ins F32Activation:$x, I64Attr:$offset);

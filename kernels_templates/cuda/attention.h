@@ -85,31 +85,43 @@ KERNEL_FN void attention_naive(const AttentionArgs& args, Tile tile, char* share
   }
 }
 
-// Merges split results in split order. Maxima are of scores in units of log2. Tile: x = head, y = token. 128 threads.
-template <typename A>
-KERNEL_FN void attention_merge(const AttentionMergeArgs& args, Tile tile, char*) {
-  const i64 token = tile.y, head = tile.x;
-  if (token >= args.counts->rows[kRowsTokens] || head >= args.heads) return;
-  const i64 stride = args.head_dim + 2;
-  const int splits = static_cast<int>(args.splits);
-  const float* partial = args.workspace + (token * args.heads + head) * splits * stride;
-  // Every warp finds the maximum for itself, a split a lane: all loads are in flight at once, and no barrier is needed.
-  const int lane = threadIdx.x % kWarp;
-  float maximum = -kInfinity;
-  for (int s = lane; s < splits; s += kWarp) maximum = fmaxf(maximum, partial[s * stride + args.head_dim]);
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) maximum = fmaxf(maximum, __shfl_xor_sync(kAllLanes, maximum, offset));
-  A* out = static_cast<A*>(args.out) + (token * args.heads + head) * args.head_dim;
-  for (i64 i = threadIdx.x; i < args.head_dim; i += blockDim.x) {
-    float sum = 0.0f, value = 0.0f;
+// Called by all of a block's 128 threads when this split's partial results of heads head0 .. head0 + heads - 1 (16 at most) are
+// written: the last split of the token to get here merges them all, in split order. Maxima are of scores in units of log2. 4 * (1 +
+// 16 * 32) bytes of shared memory.
+template <typename A, int HeadDim>
+KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int heads, char* shared) {
+  constexpr int kWarps = 4, kMaxSplits = 32, kStride = HeadDim + 2;
+  u32* last = reinterpret_cast<u32*>(shared);
+  float* weight = reinterpret_cast<float*>(shared) + 1;  // [heads, 32]
+  const int splits = static_cast<int>(args.splits), warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  __threadfence();  // the partial results are seen before the arrival
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    u32* arrivals = args.arrivals + token * args.heads + head0;
+    *last = atomicAdd(arrivals, 1u) == static_cast<u32>(splits - 1);
+    if (*last) *arrivals = 0;
+  }
+  __syncthreads();
+  if (!*last) return;
+  __threadfence();
+  const float* partial = args.workspace + (token * args.heads + head0) * splits * kStride;
+  for (int h = warp; h < heads; h += kWarps) {
+    const float* row = partial + (h * splits + lane) * kStride;
+    const bool exists = lane < splits;
+    const float maximum = exists ? row[HeadDim] : -kInfinity;
+    const float top = warp_max(maximum);
+    const float share = exp2_fast(maximum - top);  // 0 for a split without entries
+    const float sum = warp_sum(share == 0.0f ? 0.0f : share * row[HeadDim + 1]);
+    weight[h * kMaxSplits + lane] = share / sum;
+  }
+  __syncthreads();
+  A* out = static_cast<A*>(args.out) + (token * args.heads + head0) * HeadDim;
+  for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
+    const int h = i / HeadDim;
+    const float* row = partial + h * splits * kStride + i % HeadDim;
+    float value = 0.0f;
 #pragma unroll 8
-    for (int s = 0; s < splits; ++s) {
-      const float* row = partial + s * stride;
-      const float weight = exp2_fast(row[args.head_dim] - maximum);
-      // An empty split has weight 0 and no accumulator: what stands there must not be multiplied.
-      sum += weight == 0.0f ? 0.0f : weight * row[args.head_dim + 1];
-      value += weight == 0.0f ? 0.0f : weight * row[i];
-    }
-    out[i] = from_float<A>(value / sum);
+    for (int s = 0; s < splits; ++s) value = fmaf(weight[h * kMaxSplits + s], row[s * kStride], value);
+    out[i] = from_float<A>(value);
   }
 }

@@ -188,4 +188,5 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
   }
   __syncthreads();
   merge_warps<A, HeadDim, HeadChunk>(args, tile, partial, head0, heads);
+  if (args.splits > 1) merge_splits<A, HeadDim>(args, token, head0, heads, shared);
 }

@@ -151,4 +151,5 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
   }
   __syncthreads();
   merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads);
+  if (args.splits > 1) merge_splits<A, HeadDim>(args, token, head0, heads, shared);
 }

@@ -15,15 +15,33 @@
 #define LLM_GRID_CONSTANT const
 #endif
 
-// The least number of blocks an SM must hold at once, 0 for ptxas to choose. A block of 1024 threads would otherwise be
-// squeezed into 32 registers, so that two fit on sm_90.
-#define LLM_MIN_BLOCKS(threads) ((threads) >= 1024 ? 1 : 0)
+// --- Programmatic dependent launch (sm_90): a kernel may start while its predecessor runs. Before dependency_wait it may touch only
+// what no launch of a step writes (weights), and every block executes it. After dependency_trigger in all blocks the next kernel
+// may start; the trigger comes behind the wait, so that when a kernel starts all launches before its predecessor have ended. On
+// older targets a launch waits for its predecessors as a whole, and these do nothing.
+KERNEL_FN void dependency_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+KERNEL_FN void dependency_trigger() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
-// LLM_KERNEL(entry, threads, Args, body<types...>)
-#define LLM_KERNEL(entry, threads, Args, ...)                                                                         \
-  extern "C" __global__ void __launch_bounds__(threads, LLM_MIN_BLOCKS(threads)) entry(LLM_GRID_CONSTANT Args args) { \
-    extern __shared__ __align__(128) char llm_shared[];                                                               \
-    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z}, llm_shared);                                          \
+// LLM_KERNEL(entry, threads, min_blocks, Args, body<types...>); LLM_KERNEL_EARLY for bodies that wait for themselves.
+#define LLM_KERNEL_EARLY(entry, threads, min_blocks, Args, ...)                                               \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) entry(LLM_GRID_CONSTANT Args args) {      \
+    extern __shared__ __align__(128) char llm_shared[];                                                       \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                       \
+  }
+#define LLM_KERNEL(entry, threads, min_blocks, Args, ...)                                                     \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks) entry(LLM_GRID_CONSTANT Args args) {      \
+    extern __shared__ __align__(128) char llm_shared[];                                                       \
+    dependency_wait();                                                                                        \
+    dependency_trigger();                                                                                     \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                       \
   }
 
 #define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it

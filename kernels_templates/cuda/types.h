@@ -12,6 +12,7 @@ using namespace llm_abi;
 // and never read blockIdx or gridDim, so that a persistent kernel can call them in a loop.
 struct Tile {
   u32 x, y, z;
+  u32 nx;  // width of the grid, for blocks that loop over columns
 };
 
 constexpr float kLog2E = 1.4426950408889634f;

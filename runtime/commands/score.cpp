@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "plan/file_io.h"
+#include "plan/mapped_file.h"
 #include "runtime/commands/npy.h"
 #include "runtime/commands/session.h"
 

@@ -10,6 +10,8 @@ double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_
 void SessionOptions::add(CLI::App& c) {
   c.add_option("plan", plan, "Plan file")->required();
   c.add_option("--model-dir", model_dir, "Folder of external weights (default: the folder of the plan)");
+  c.add_option("--trust", trusted_keys, "Public key (NAME.pub): run only a plan that its owner signed (repeatable)")
+      ->allow_extra_args(false);
   c.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   c.add_option("--target", target, "Use this target of the plan (default: the best that runs)");
   c.add_flag("--ptx", force_ptx, "CUDA: run the target's PTX, compiled by the driver");
@@ -17,6 +19,7 @@ void SessionOptions::add(CLI::App& c) {
   c.add_option("--kv-gb", kv_gb, "Most memory for the KV cache, in GB");
   c.add_flag("--separate-allocations", separate_allocations, "Debugging: one device allocation per buffer");
   c.add_flag("--no-graphs", no_graphs, "Debugging: run every launch on its own instead of whole programs");
+  c.add_flag("--no-advance", no_advance, "Debugging: upload every step's input, also where the device could make it from the last step's");
   c.add_flag("--json", json, "Print JSON");
 }
 
@@ -34,6 +37,11 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   options.separate_allocations = o.separate_allocations;
   options.info_only = o.info_only;
   options.no_graphs = o.no_graphs;
+  options.no_advance = o.no_advance;
+  std::vector<const char*> trusted_keys;
+  for (const std::string& path : o.trusted_keys) trusted_keys.push_back(path.c_str());
+  options.trusted_keys = trusted_keys.data();
+  options.trusted_key_count = trusted_keys.size();
   std::unique_ptr<Session> session(new Session);
   char* error = nullptr;
   if (llmrt_open(&options, &session->engine_, &error) != 0) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "plan/result.h"
 #include "runtime/llmrt.h"
@@ -13,7 +14,8 @@ namespace llmrt::commands {
 
 struct SessionOptions {
   std::string plan, model_dir, device = "auto", target;
-  bool force_ptx = false, json = false, separate_allocations = false, no_graphs = false;
+  std::vector<std::string> trusted_keys;
+  bool force_ptx = false, json = false, separate_allocations = false, no_graphs = false, no_advance = false;
   int threads = 0;
   double kv_gb = 0;
   bool info_only = false;  // set by the verb, not by the user

@@ -304,6 +304,7 @@ class CudaDevice : public Device {
     launch.shared_bytes = kernel.description->shared_bytes;
     launch.arguments = l.slots;
     launch.after = l.after;
+    launch.programmatic = l.programmatic;
     launch.name = kernel.description->name;
     return launch;
   }

@@ -198,9 +198,17 @@ Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream
     node.sharedMemBytes = launch.shared_bytes;
     node.kernelParams = parameters;  // copied by the call
     CUgraphNode added = nullptr;
-    LLM_TRY(
-        driver.check(driver.cuGraphAddKernelNode(&added, graph.get(), predecessors.data(), predecessors.size(), &node),
-                     "adding " + launch.name + " to a CUDA graph"));
+    const bool programmatic = launch.programmatic && predecessors.size() == 1 && driver.cuGraphAddDependencies_v2;
+    LLM_TRY(driver.check(driver.cuGraphAddKernelNode(&added, graph.get(), predecessors.data(),
+                                                     programmatic ? 0 : predecessors.size(), &node),
+                         "adding " + launch.name + " to a CUDA graph"));
+    if (programmatic) {
+      CUgraphEdgeData edge = {};
+      edge.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC;
+      edge.type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC;
+      LLM_TRY(driver.check(driver.cuGraphAddDependencies_v2(graph.get(), predecessors.data(), &added, &edge, 1),
+                           "adding the edge of " + launch.name + " to a CUDA graph"));
+    }
     nodes.push_back(added);
   }
   CUgraphExec exec = nullptr;

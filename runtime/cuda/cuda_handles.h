@@ -167,6 +167,7 @@ struct CudaLaunch {
   unsigned shared_bytes = 0;
   std::vector<uint64_t> arguments;
   std::vector<uint32_t> after;  // earlier launches of the list that must have finished
+  bool programmatic = false;    // starts before its only predecessor has finished, where the driver has such edges
   std::string name;             // for messages
 };
 

@@ -23,6 +23,10 @@ llm::Result<const Driver*> load_once() {
   if (!driver.name) missing += (missing.empty() ? "" : ", ") + std::string(LLMRT_SYMBOL(name));
   LLMRT_CUDA_FUNCTIONS(LLMRT_RESOLVE)
 #undef LLMRT_RESOLVE
+#define LLMRT_RESOLVE_OPTIONAL(name) \
+  driver.name = reinterpret_cast<decltype(driver.name)>(dlsym(library, LLMRT_SYMBOL(name)));
+  LLMRT_OPTIONAL_CUDA_FUNCTIONS(LLMRT_RESOLVE_OPTIONAL)
+#undef LLMRT_RESOLVE_OPTIONAL
   if (!missing.empty()) {
     return llm::Error{"the CUDA driver is too old (it lacks " + missing +
                       "): install one for CUDA 12.0 or later (525 or newer)"};

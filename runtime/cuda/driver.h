@@ -65,6 +65,9 @@
   X(cuGraphLaunch)              \
   X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
 
+// Functions of newer drivers; null where the driver lacks them.
+#define LLMRT_OPTIONAL_CUDA_FUNCTIONS(X) X(cuGraphAddDependencies_v2)  // CUDA 12.3: programmatic edges
+
 namespace llmrt {
 
 // The driver's functions by their names in cuda.h, whose macros pick the version: `driver.cuMemAlloc(...)` calls
@@ -72,6 +75,7 @@ namespace llmrt {
 struct Driver {
 #define LLMRT_DECLARE(name) decltype(&::name) name = nullptr;
   LLMRT_CUDA_FUNCTIONS(LLMRT_DECLARE)
+  LLMRT_OPTIONAL_CUDA_FUNCTIONS(LLMRT_DECLARE)
 #undef LLMRT_DECLARE
   int version = 0;  // 12090: what the driver supports, not the version of cuda.h
 

@@ -32,6 +32,7 @@ Gpu Gpu::open() {
   gpu.driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, gpu.device);
   gpu.driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, gpu.device);
   gpu.cc = major * 10 + minor;
+  gpu.driver->cuDeviceGetAttribute(&gpu.units, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, gpu.device);
   return gpu;
 }
 
@@ -183,8 +184,10 @@ DeviceArray<StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, i
 void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const {
   const llm::Variant& v = *instance->variant;
   const auto tiles = [](int64_t n, int tile) { return static_cast<unsigned>(tile ? (n + tile - 1) / tile : 1); };
+  unsigned grid_x = tiles(columns, v.tile_cols);
+  if (v.blocks_per_sm) grid_x = std::min(grid_x, static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units));
   void* parameters[] = {const_cast<void*>(args)};
-  gpu->check(gpu->driver->cuLaunchKernel(function, tiles(columns, v.tile_cols), tiles(rows, v.tile_rows),
+  gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, tiles(rows, v.tile_rows),
                                          static_cast<unsigned>(splits), static_cast<unsigned>(v.threads), 1, 1,
                                          static_cast<unsigned>(v.shared_bytes), gpu->stream, parameters, nullptr),
              instance->entry().c_str());
@@ -237,8 +240,8 @@ void Outcome::set_rate(double value, const char* unit) {
 Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   if (family == "linear") return test_linear(kernel, rng, timing);
+  if (family.starts_with("linear_")) return test_linear_fused(kernel, rng, timing);
   if (family == "attention") return test_attention(kernel, rng, timing);
-  if (family == "attention_merge") return test_attention_merge(kernel, rng, timing);
   if (family == "sample") return test_sample(kernel, rng, timing);
   if (family == "prepare" || family == "advance" || family == "row_scale") return test_step_input(kernel, rng, timing);
   return test_row_wise(kernel, rng, timing);

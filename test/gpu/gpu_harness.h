@@ -24,7 +24,8 @@ struct Gpu {
   CUdevice device = 0;
   CUstream stream = nullptr;
   std::string name;
-  int cc = 0;  // compute capability * 10
+  int cc = 0;     // compute capability * 10
+  int units = 1;  // SMs
 
   static Gpu open();
   void check(CUresult status, const char* what) const;
@@ -110,6 +111,8 @@ struct Kernel {
   const KernelInstance* instance = nullptr;
   CUmodule module = nullptr;
   CUfunction function = nullptr;
+  // Blocks that variants with blocks_per_sm run on: few, so that each loops over several tiles; 0: as many as the device has SMs for.
+  mutable int blocks = 0;
 
   // One launch over ceil(columns / tile_cols) x ceil(rows / tile_rows) x splits blocks.
   template <typename Args>
@@ -174,11 +177,21 @@ struct DeviceBatch {
 // -------------------------------------------------------------------------------------------------
 
 Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing);
+Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing);  // linear_fused, linear_glu, linear_add
 Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing);
-Outcome test_attention_merge(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);    // embed, norms, glu, elementwise, rope, ...
 Outcome test_step_input(const Kernel& kernel, Rng& rng, bool timing);  // prepare, advance, row_scale
+
+// One shape of test_linear, and one head layout of test_attention.
+struct LinearShape {
+  int rows, n, k;
+};
+void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& shape, bool with_bias, Outcome& outcome);
+struct HeadLayout {
+  int heads, kv_heads, head_dim;
+};
+void check_attention(const Kernel& kernel, Rng& rng, const HeadLayout& layout, int window, Outcome& outcome);
 
 // The test of the kernel's family.
 Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing);

@@ -26,6 +26,7 @@ std::vector<int> head_dims_of(const Variant& variant) {
 
 // "add_rms_norm" -> "AddRmsNormArgs"
 std::string args_name(const std::string& family) {
+  if (family == "linear_fused" || family == "linear_glu" || family == "linear_add") return "FusedLinearArgs";
   if (family == "add" || family == "mul" || family == "silu") return "ElementwiseArgs";
   std::string name;
   bool upper = true;
@@ -61,9 +62,9 @@ const std::vector<Variant>& cuda_variants() {
   return kVariants;
 }
 
-std::vector<KernelInstance> all_instances() {
+std::vector<KernelInstance> all_instances(const std::vector<Variant>& variants) {
   std::vector<KernelInstance> instances;
-  for (const Variant& variant : cuda_variants()) {
+  for (const Variant& variant : variants) {
     if (variant.external) continue;  // no code of ours
     for (ScalarType weight : types_of(variant.weight_types)) {
       for (ScalarType operand : types_of(variant.operand_types)) {
@@ -99,8 +100,9 @@ std::string KernelInstance::instantiation() const {
 }
 
 std::string KernelInstance::source() const {
-  return "#include \"" + std::string(variant->file) + "\"\nLLM_KERNEL(" + entry() + ", " +
-         std::to_string(variant->threads) + ", " + args_name(variant->family) + ", " + instantiation() + ")\n";
+  return "#include \"" + std::string(variant->file) + "\"\nLLM_KERNEL" + (variant->waits_itself ? "_EARLY(" : "(") + entry() + ", " +
+         std::to_string(variant->threads) + ", " + std::to_string(variant->min_blocks) + ", " + args_name(variant->family) + ", " +
+         instantiation() + ")\n";
 }
 
 const std::vector<TestArch>& test_archs() {

@@ -22,8 +22,8 @@ const char* type_name(llm::ScalarType type);
 
 const std::vector<llm::Variant>& cuda_variants();
 
-// All of them, oldest variant first within a family.
-std::vector<KernelInstance> all_instances();
+// All of them, oldest variant first within a family; `variants` must outlive them.
+std::vector<KernelInstance> all_instances(const std::vector<llm::Variant>& variants = cuda_variants());
 
 // The architectures that the kernels are compiled for, with their features.
 struct TestArch {

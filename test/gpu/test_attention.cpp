@@ -46,20 +46,6 @@ Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, i
   return r;
 }
 
-// What the splits' partial results merge to.
-double merged(const std::vector<float>& workspace, size_t row, int splits, int head_dim, int i) {
-  const size_t stride = head_dim + 2;
-  double top = -INFINITY, sum = 0, value = 0;
-  for (int s = 0; s < splits; ++s) top = std::max<double>(top, workspace[(row * splits + s) * stride + head_dim]);
-  for (int s = 0; s < splits; ++s) {
-    const float* part = &workspace[(row * splits + s) * stride];
-    const double weight = std::exp2(part[head_dim] - top);
-    sum += weight * part[head_dim + 1];
-    value += weight * part[i];
-  }
-  return value / sum;
-}
-
 void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths, const std::vector<int>& queries,
                  int heads, int kv_heads, int head_dim, int window, int splits, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
@@ -71,6 +57,7 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
   const std::vector<double> q = random_values(rng, b.tokens * width, 2.0, ScalarType::kF32);
   TypedArray device_q(gpu, q, ScalarType::kF32), out(gpu, b.tokens * width, instance.operand);
   DeviceArray<float> workspace(gpu, splits > 1 ? b.tokens * heads * static_cast<size_t>(splits) * (head_dim + 2) : 0);
+  const DeviceArray<u32> arrivals(gpu, std::vector<u32>(b.tokens * static_cast<size_t>(heads)));
   const double scale = 1.0 / std::sqrt(head_dim);
   const AttentionArgs args = {device.counts.get(),
                               device_q.ptr<float>(),
@@ -85,22 +72,23 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
                               heads,
                               window,
                               splits,
-                              scale};
+                              scale,
+                              arrivals.get()};
   kernel.launch(args, heads, b.tokens + 2, splits);
   const std::vector<double> result = out.values();
-  const std::vector<float> parts = workspace.values();
+  for (u32 left : arrivals.values()) outcome.exact(left == 0, "the count of arrivals was not reset");
   const bool tensor = instance.variant->tensor_cores;
   for (int t = 0; t < b.tokens; ++t) {
     for (int h = 0; h < heads; ++h) {
       const Reference r = attend(b, q, t, h, heads, window, scale);
       for (int i = 0; i < head_dim; ++i) {
         const size_t row = static_cast<size_t>(t) * heads + h;
-        const double value = splits > 1 ? merged(parts, row, splits, head_dim, i) : result[row * head_dim + i];
+        const double value = result[row * head_dim + i];
         // A score's error e becomes a relative error e of its weight. Tensor cores round q and the weights to the KV
         // type.
         double limit = 0x1p-24 * (16 + 8 * r.spread) * r.magnitude[i];
         if (tensor) limit += unit_roundoff(instance.kv) * (1 + 2 * r.spread) * r.magnitude[i];
-        if (splits == 1) limit += unit_roundoff(instance.operand) * std::abs(r.out[i]) + 1e-7;
+        limit += unit_roundoff(instance.operand) * std::abs(r.out[i]) + 1e-7;
         outcome.near(value, r.out[i], limit, "attention");
       }
     }
@@ -108,6 +96,18 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
 }
 
 }  // namespace
+
+void check_attention(const Kernel& kernel, Rng& rng, const HeadLayout& layout, int window, Outcome& outcome) {
+  const auto& [heads, kv_heads, head_dim] = layout;
+  // Decode rows, a first prefill, a chunk of a later one: one ragged step.
+  check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
+  if (std::string(kernel.instance->variant->name).find("decode") != std::string::npos)
+    check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
+  if (!outcome.failure.empty()) {
+    outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
+                       std::to_string(head_dim) + ", window " + std::to_string(window);
+  }
+}
 
 Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   Outcome outcome;
@@ -119,15 +119,8 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   for (int head_dim : head_dims) {
     for (const auto& [heads, kv_heads] : {std::pair{14, 2}, std::pair{4, 4}, std::pair{8, 1}}) {
       for (int window : {0, 37}) {
-        // Decode rows, a first prefill, a chunk of a later one: one ragged step.
-        check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
-        if (decode)
-          check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
-        if (!outcome.failure.empty()) {
-          outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
-                             std::to_string(head_dim) + ", window " + std::to_string(window);
-          return outcome;
-        }
+        check_attention(kernel, rng, {heads, kv_heads, head_dim}, window, outcome);
+        if (!outcome.failure.empty()) return outcome;
       }
     }
   }
@@ -144,6 +137,7 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   DeviceArray<float> q(*kernel.gpu, std::vector<float>(static_cast<size_t>(b.tokens) * heads * head_dim, 0.5f));
   DeviceBytes out(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * head_dim * 4);
   DeviceArray<float> workspace(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * splits * (head_dim + 2));
+  const DeviceArray<u32> arrivals(*kernel.gpu, std::vector<u32>(static_cast<size_t>(b.tokens) * heads));
   const AttentionArgs args = {device.counts.get(),
                               q.get(),
                               out.ptr(),
@@ -157,41 +151,13 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
                               heads,
                               0,
                               splits,
-                              0.1};
+                              0.1,
+                              arrivals.get()};
   outcome.us = kernel.time_us(args, heads, b.tokens, splits);
   if (decode) {
     outcome.bandwidth(2.0 * 8 * 8192 * kv_heads * head_dim * static_cast<double>(bytes_of(instance.kv)));
   } else {
     outcome.throughput(4.0 * heads * head_dim * 2048.0 * 2048.0 / 2);
-  }
-  return outcome;
-}
-
-Outcome test_attention_merge(const Kernel& kernel, Rng& rng, bool) {
-  Outcome outcome;
-  const Gpu& gpu = *kernel.gpu;
-  const int tokens = 5, heads = 6, head_dim = 80, splits = 7;
-  const size_t stride = head_dim + 2, rows = static_cast<size_t>(tokens) * heads;
-  std::vector<double> parts = random_values(rng, rows * splits * stride, 3.0, ScalarType::kF32);
-  for (size_t i = 0; i < rows * splits; ++i) {
-    parts[i * stride + head_dim + 1] = std::abs(parts[i * stride + head_dim + 1]) + 0.5;
-    if (i % splits == 2) {  // an empty split
-      for (size_t j = 0; j < stride; ++j) parts[i * stride + j] = 0;
-      parts[i * stride + head_dim] = -INFINITY;
-    }
-  }
-  TypedArray workspace(gpu, parts, ScalarType::kF32), out(gpu, rows * head_dim, kernel.instance->operand);
-  const auto counts = make_counts(gpu, tokens, tokens, tokens);
-  const AttentionMergeArgs args = {counts.get(), workspace.ptr<float>(), out.ptr(), heads, head_dim, splits};
-  kernel.launch(args, heads, tokens + 2);
-  const std::vector<double> result = out.values();
-  const std::vector<float> parts_f32(parts.begin(), parts.end());
-  for (size_t r = 0; r < rows; ++r) {
-    for (int i = 0; i < head_dim; ++i) {
-      const double expected = merged(parts_f32, r, splits, head_dim, i);
-      outcome.near(result[r * head_dim + i], expected,
-                   unit_roundoff(kernel.instance->operand) * std::abs(expected) + 64 * 0x1p-24 * 10, "merge");
-    }
   }
   return outcome;
 }

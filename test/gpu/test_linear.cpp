@@ -8,10 +8,6 @@ namespace {
 
 using namespace llm_abi;
 
-struct Shape {
-  int rows, n, k;
-};
-
 bool has_scaled_operands(const KernelInstance& instance) {
   return std::string(instance.variant->name).find("scaled") != std::string::npos;
 }
@@ -35,7 +31,25 @@ std::vector<float> row_scales(const std::vector<double>& w, int n, int k) {
   return scales;
 }
 
-void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, bool with_bias, Outcome& outcome) {
+// The weights in the order in which the kernel reads them: rows, or on x86 interleaved with zeros for padding (the
+// formula of kernels_templates/x86/pack.h, written down a second time).
+std::vector<double> stored(const KernelInstance& instance, const std::vector<double>& w, int n, int k) {
+  if (!std::string(instance.variant->file).starts_with("x86/")) return w;
+  const int block = 16, group = 4 / static_cast<int>(bytes_of(instance.weight)), groups = (k + group - 1) / group;
+  std::vector<double> packed(static_cast<size_t>((n + block - 1) / block * block) * groups * group);
+  for (int r = 0; r < n; ++r) {
+    for (int i = 0; i < k; ++i) {
+      const size_t at =
+          (static_cast<size_t>(r / block) * groups + i / group) * block * group + r % block * group + i % group;
+      packed[at] = w[static_cast<size_t>(r) * k + i];
+    }
+  }
+  return packed;
+}
+
+}  // namespace
+
+void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool with_bias, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const KernelInstance& instance = *kernel.instance;
   const bool scaled = has_scaled_operands(instance);
@@ -47,7 +61,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, bool with_bias,
 
   // The bucket is larger than the true count: rows beyond it must stay untouched.
   const int bucket = s.rows + 3;
-  TypedArray device_x(gpu, x, instance.operand), device_w(gpu, w, instance.weight),
+  TypedArray device_x(gpu, x, instance.operand), device_w(gpu, stored(instance, w, s.n, s.k), instance.weight),
       device_bias(gpu, bias, instance.weight);
   DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * s.n);
   DeviceArray<float> scales(gpu, row_scales(w, s.n, s.k));
@@ -82,22 +96,21 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, bool with_bias,
   for (size_t i = static_cast<size_t>(s.rows) * s.n; i < result.size(); ++i) {
     outcome.exact(std::isnan(result[i]), "a row beyond the true count was written");
   }
+  if (!outcome.failure.empty()) {
+    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
+  }
 }
-
-}  // namespace
 
 Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing) {
   Outcome outcome;
   const llm::Variant& v = *kernel.instance->variant;
   bool with_bias = false;
+  using Shape = LinearShape;
   for (const Shape& s : {Shape{1, 257, 896}, Shape{3, 97, 136}, Shape{8, 257, 896}, Shape{17, 130, 331},
                          Shape{100, 257, 264}, Shape{2, 33, 17}, Shape{130, 129, 40}, Shape{200, 64, 1096}}) {
     if (s.k % v.k_multiple != 0) continue;
-    check_shape(kernel, rng, s, with_bias = !with_bias, outcome);
-    if (!outcome.failure.empty()) {
-      outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
-      break;
-    }
+    check_linear(kernel, rng, s, with_bias = !with_bias, outcome);
+    if (!outcome.failure.empty()) break;
   }
   if (!timing) return outcome;
 

@@ -339,6 +339,7 @@ Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing) {
     test_rotation(c, 14, 2, 64, 32, false);
     test_rotation(c, 8, 8, 128, 64, true);
     test_rotation(c, 3, 1, 80, 20, true);  // partial rotation
+    test_rotation(c, 2, 1, 256, 128, true);
   }
   if (timing) time_large(c);
   return outcome;

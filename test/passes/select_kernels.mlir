@@ -4,6 +4,7 @@
 // RUN: sed 's/TARGET/x86-64-v3/' %s | llmc-opt --select-kernels | FileCheck %s --check-prefixes=CHECK,V3
 // RUN: sed 's/TARGET/x86-64-v4/' %s | llmc-opt --select-kernels | FileCheck %s --check-prefixes=CHECK,V4
 // RUN: sed -e 's/TARGET/sm_61/' -e 's/linear = ""/linear = "naive"/' %s | llmc-opt --select-kernels | FileCheck %s --check-prefix=FORCED
+// RUN: sed -e 's/TARGET/sm_61/' -e 's/linear = ""/linear = "tiled_32x64"/' %s | llmc-opt --select-kernels | FileCheck %s --check-prefix=PARTLY
 // RUN: sed -e 's/TARGET/sm_61/' -e 's/linear = ""/linear = "no_such"/' %s | not llmc-opt --select-kernels 2>&1 | FileCheck %s --check-prefix=NONE
 // RUN: sed -e 's/TARGET/sm_61/' -e 's/linear = ""/lineal = "naive"/' %s | not llmc-opt --select-kernels 2>&1 | FileCheck %s --check-prefix=FAMILY
 // RUN: sed -e 's/TARGET/sm_61/' -e 's/linear = ""/linear = "wmma_bf16_64x64"/' %s | not llmc-opt --select-kernels 2>&1 | FileCheck %s --check-prefix=ABSENT
@@ -27,6 +28,8 @@ func.func @forward_t1(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi3
   // V3: llm.linear {{.*}} variant = "row1"
   // V4: llm.linear {{.*}} variant = "row1"
   // FORCED: llm.linear {{.*}} {llm.kernel = {predicted = "{{[0-9.]+}} us", variant = "naive"}}
+  // Tiles do not serve a single row: there the usual choice stays.
+  // PARTLY: llm.linear {{.*}} variant = "gemv_{{[a-z0-9_]+}}"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   // CHECK: llm.slice %{{.*}} at 0 : (tensor<?x1024xf32>) -> tensor<?x512xf32>
   %g = llm.slice %y at 0 : (tensor<?x1024xf32>) -> tensor<?x512xf32>
@@ -46,6 +49,7 @@ func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?x
   // V3: llm.linear {{.*}} variant = "rows4"
   // V4: llm.linear {{.*}} variant = "rows8"
   // FORCED: llm.linear {{.*}} variant = "naive"
+  // PARTLY: llm.linear {{.*}} variant = "tiled_32x64"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   // A row of logits counts as one of the bucket's 16 logit rows, not of its 512 tokens.
   // V3: llm.gather_rows {{.*}}predicted = "{{[0-9][0-9]\.}}

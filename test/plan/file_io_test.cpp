@@ -1,10 +1,16 @@
 // AtomicFile and MappedFile.
 #include "plan/file_io.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+
+#include "plan/mapped_file.h"
 #include "test/plan/sample_plan.h"
 
 namespace llm {
@@ -77,6 +83,29 @@ TEST(AtomicFile, LongZeroRunsBecomeHoles) {
   EXPECT_EQ(read_file(folder.file("f")), "begin" + zeros + "end");
 }
 
+// Killed in the middle, as by the out-of-memory killer or an interrupt: no handler of any signal is needed.
+TEST(AtomicFile, KilledProcessLeavesNothing) {
+  const TestFolder folder;
+  const int nameless = open(folder.path().c_str(), O_TMPFILE | O_RDWR, 0600);
+  if (nameless < 0) GTEST_SKIP() << "the file system of " << folder.path() << " has no files without a name";
+  close(nameless);
+  write_file(folder.file("f"), "older");
+  for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      auto file = AtomicFile::create(folder.file("f"));
+      if (file && (*file)->append(as_bytes("newer"))) raise(signal);
+      _exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status)) << signal;
+    EXPECT_EQ(folder.count(), 1u) << signal;
+    EXPECT_EQ(read_file(folder.file("f")), "older");
+  }
+}
+
 TEST(AtomicFile, EndsInAHole) {
   const TestFolder folder;
   auto file = AtomicFile::create(folder.file("f"));
@@ -92,7 +121,7 @@ TEST(MappedFile, EmptyFile) {
   write_file(folder.file("f"), "");
   const auto file = MappedFile::open(folder.file("f"));
   ASSERT_TRUE(file);
-  EXPECT_TRUE((*file)->bytes().empty());
+  EXPECT_TRUE(file->bytes().empty());
   const auto text = read_text_file(folder.file("f"));
   ASSERT_TRUE(text);
   EXPECT_EQ(*text, "");

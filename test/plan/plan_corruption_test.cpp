@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 
+#include "plan/file_io.h"
 #include "plan/plan_reader.h"
 #include "test/plan/sample_plan.h"
 

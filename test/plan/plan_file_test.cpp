@@ -61,7 +61,7 @@ TEST(PlanFile, WrongMagicIsRefused) {
 TEST(PlanFile, OtherMajorVersionIsRefusedWithWhatFixesIt) {
   EXPECT_THAT(
       refusal(with_head<uint16_t>(offsetof(PlanHead, major), kPlanMajor + 1)),
-      HasSubstr("format " + std::to_string(kPlanMajor + 1) + ".0, this program reads 1.x; compile the model again"));
+      HasSubstr("format " + std::to_string(kPlanMajor + 1) + "." + std::to_string(kPlanMinor) + ", this program reads 1.x; compile the model again"));
   EXPECT_NE(refusal(with_head<uint16_t>(offsetof(PlanHead, major), 0)), "");
 }
 

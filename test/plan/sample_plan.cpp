@@ -8,7 +8,9 @@
 #include <iterator>
 
 #include "kernels_templates/abi.h"
+#include "plan/file_io.h"
 #include "plan/plan_reader.h"
+#include "plan/plan_tensors.h"
 
 namespace llm {
 namespace {
@@ -192,6 +194,7 @@ fb::PlanT sample_plan() {
   for (uint64_t i = 0; i < 2; ++i) {
     auto t = std::make_unique<fb::SourceTensorT>();
     t->key = "tensor" + std::to_string(i), t->rows = 12, t->cols = 8, t->offset = 512 + i * 12 * 8 * 4;
+    if (i == 0) t->digest = std::make_unique<fb::Digest256>(fb_digest(digest_bytes({})));
     plan.tensors.push_back(std::move(t));
   }
   auto group = std::make_unique<fb::KvGroupT>();

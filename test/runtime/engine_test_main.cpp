@@ -11,7 +11,7 @@ EngineSpec& engine_options() {
   return spec;
 }
 
-std::unique_ptr<llmrt::Engine> load_engine(uint64_t kv_limit) {
+std::unique_ptr<llmrt::Engine> load_engine(uint64_t kv_limit, bool no_advance) {
   const EngineSpec& spec = engine_options();
   auto plan = llm::PlanFile::open(spec.plan);
   if (!plan) {
@@ -22,6 +22,7 @@ std::unique_ptr<llmrt::Engine> load_engine(uint64_t kv_limit) {
   options.device = {spec.device, spec.target, spec.force_ptx, spec.threads, false};
   options.model_dir = spec.model_dir;
   options.kv_limit = kv_limit;
+  options.no_advance = no_advance;
   auto engine = llmrt::Engine::load(std::move(*plan), options);
   if (engine) return std::move(*engine);
   ADD_FAILURE() << engine.error().message;

@@ -7,7 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "plan/file_io.h"
+#include "plan/mapped_file.h"
 
 namespace llmrt_test {
 namespace {

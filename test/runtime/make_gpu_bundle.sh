@@ -12,7 +12,8 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 build=$(cd "${2:-$root/build/release}" && pwd)
 
-for program in llmc llm-make-model llmrt golden_test metamorphic_test; do
+tests=(golden_test metamorphic_test sampling_test scheduler_test)
+for program in llmc llm-make-model llmrt "${tests[@]}"; do
   [[ -x $build/bin/$program ]] || { echo "make_gpu_bundle: error: $build/bin/$program is missing; build it first" >&2; exit 1; }
 done
 
@@ -35,7 +36,7 @@ mkdir -p "$out/bin"
 tar -C "$work/plans" -cf - . | xz -T1 -6 --lzma2=dict=128MiB > "$out/plans.tar.xz"
 cp "$(command -v xz)" "$out/bin/"
 cp "$(ldd "$(command -v xz)" | awk '/liblzma/ {print $3}')" "$out/bin/"
-for program in llmrt golden_test metamorphic_test; do
+for program in llmrt "${tests[@]}"; do
   strip -o "$out/bin/$program" "$build/bin/$program"
 done
 cp "$here/run_gpu_suite.sh" "$out/"

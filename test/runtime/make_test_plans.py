@@ -2,6 +2,7 @@
 
 OUT/models/NAME            a seeded model of test/goldens
 OUT/SET/NAME.fb            its plan, for each set of compile options
+OUT/forced/CHOICE/NAME.fb  of the models with long heads: variants that llmc would not choose everywhere
 OUT/metamorphic/NAME/*.fb  of a few models: base, embed, without-PASS, without-all: the same numbers are due
 
 Sets: f32 (--kv-dtype f32 --activations f32) of all models; auto (llmc's defaults) of those whose weights are narrower, for
@@ -17,6 +18,20 @@ import sys
 FULL_PRECISION = ["--kv-dtype", "f32", "--activations", "f32"]
 LIMITS = ["--max-step-tokens", "256"]  # longer than any golden: `whole` is one step
 METAMORPHIC_MODELS = ["qwen3", "qwen2_window"]  # bfloat16 with q and k norms; float32 with two KV groups
+# Variants forced in the two models (float16, bfloat16) whose heads are as long as the tensor-core kernels of attention
+# want them. Each choice: targets, and variants by model.
+VOLTA, AMPERE = ["sm_70", "sm_75"], ["sm_80", "sm_86", "sm_89", "sm_90"]
+F16_MODEL, BF16_MODEL = "llama_head_dim_64", "qwen3_head_dim_128"
+FORCED = {
+    "mma": (AMPERE, {F16_MODEL: ["attention=mma_f16", "linear=mma_f16_128x128"],
+                     BF16_MODEL: ["attention=mma_bf16", "linear=mma_bf16_128x128"]}),
+    "decode_mma": (AMPERE, {F16_MODEL: ["attention=decode_mma_f16", "linear=gemv_mma_f16_r16"],
+                            BF16_MODEL: ["attention=decode_mma_bf16", "linear=gemv_mma_bf16_r16"]}),
+    "wmma": (AMPERE, {F16_MODEL: ["linear=wmma_f16_64x64"], BF16_MODEL: ["linear=wmma_bf16_64x64"]}),
+    "wmma_volta": (VOLTA, {F16_MODEL: ["linear=wmma_f16_64x64"], BF16_MODEL: ["linear=wmma_scaled_64x64"]}),
+    "no_tensor_cores": (VOLTA + AMPERE, {model: ["attention=prefill_32x32", "linear=tiled_64x64"]
+                                         for model in (F16_MODEL, BF16_MODEL)}),
+}
 OPTIONAL_PASSES = ["canonicalize", "cse", "merge-qkv", "merge-gate-up", "fuse-glu", "fuse-rope-kv-write", "fuse-add-rms-norm"]
 
 
@@ -59,6 +74,13 @@ class Maker:
         self.plan(name, self.args.out / "f32" / f"{name}.fb", FULL_PRECISION)
         if golden["dtype"] != "float32" and "auto" in self.args.sets:
             self.plan(name, self.args.out / "auto" / f"{name}.fb", [])
+        if "forced" in self.args.sets:
+            for choice, (targets, models) in FORCED.items():
+                targets = [t for t in targets if t in self.targets]
+                if name not in models or not targets:
+                    continue
+                options = [word for variant in models[name] for word in ("--force-variant", variant)]
+                self.plan(name, self.args.out / "forced" / choice / f"{name}.fb", options, targets)
         if name in METAMORPHIC_MODELS and "metamorphic" in self.args.sets:
             folder = self.args.out / "metamorphic" / name
             self.plan(name, folder / "base.fb", FULL_PRECISION)
@@ -79,7 +101,8 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--targets", nargs="*", help="default: the x86 targets that run here")
     parser.add_argument("--pass-targets", nargs="*", help="for the plans with passes disabled (default: the same)")
-    parser.add_argument("--sets", nargs="*", default=["auto", "metamorphic"], help="beside f32: auto, metamorphic")
+    parser.add_argument("--sets", nargs="*", default=["auto", "forced", "metamorphic"],
+                        help="beside f32: auto, forced, metamorphic")
     parser.add_argument("--only", nargs="*", help="names of goldens (default: all)")
     parser.add_argument("--jobs", type=int, help="kernels compiled at once")
     parser.add_argument("--cache", help="kernel cache folder")

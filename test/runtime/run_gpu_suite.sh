@@ -22,7 +22,7 @@ note() {
   (( passed += $3, failed += $4 ))
   local verdict=pass
   (( $4 == 0 && $3 > 0 )) || verdict=FAIL
-  table+=("$(printf '%-18s %-8s %5d %5d %6ds  %-4s %s' "$1" "$2" "$3" "$4" "$5" "$verdict" "$6")")
+  table+=("$(printf '%-24s %-8s %5d %5d %6ds  %-4s %s' "$1" "$2" "$3" "$4" "$5" "$verdict" "$6")")
 }
 
 # suite NAME TARGET COMMAND...: counts what the command's last lines say
@@ -31,9 +31,10 @@ suite() {
   shift 2
   timeout "$limit" "$@" > "$log" 2>&1
   status=$?
+  (( status == 77 )) && return  # not for this target
   ok=$(grep -cE '^\[       OK \]|  pass$' "$log")
   bad=$(grep -cE '^\[  FAILED  \] .* ms\)$|FAIL' "$log")
-  [[ $name == metamorphic ]] && bad=$(grep -cE '^\[  FAILED  \] .* ms\)$' "$log")
+  [[ $name == golden* || $name == forced* ]] || bad=$(grep -cE '^\[  FAILED  \] .* ms\)$' "$log")
   if (( status != 0 && bad == 0 )); then bad=1; text="exit status $status: $(tail -n 1 "$log")"; fi
   if (( bad > 0 )) && [[ -z $text ]]; then text=$(grep -m 1 -E 'FAIL|rror' "$log" | cut -c1-110); fi
   note "$name" "$target" "$ok" "$bad" $((SECONDS - begin)) "$text"
@@ -67,10 +68,17 @@ for target in "${targets[@]}"; do
   narrow=$(cd "$work/auto" && ls | sed 's/\.fb$//' | paste -sd, -)
   suite golden.f32 "$target" "$here/bin/golden_test" --plans "$work/f32" --kv f32 --activations f32 "${common[@]}"
   suite golden.auto "$target" "$here/bin/golden_test" --plans "$work/auto" --only "$narrow" "${common[@]}"
+  for choice in "$work"/forced/*/; do
+    names=$(cd "$choice" && ls | sed 's/\.fb$//' | paste -sd, -)
+    suite "forced.$(basename "$choice")" "$target" "$here/bin/golden_test" --plans "$choice" --only "$names" --skip-missing "${common[@]}"
+  done
   suite metamorphic "$target" "$here/bin/metamorphic_test" --plans "$work/metamorphic" "${common[@]}"
+  one=(--plan "$work/f32/qwen3.fb" --model-dir "$work/models/qwen3" --device "$device" --target "$target" ${form[@]+"${form[@]}"})
+  suite scheduler "$target" "$here/bin/scheduler_test" "${one[@]}"
+  suite sampling "$target" "$here/bin/sampling_test" "${one[@]}"
   example "$target" ${form[@]+"${form[@]}"}
 done
-printf '%-18s %-8s %5s %5s %7s\n' suite target pass fail time
+printf '%-24s %-8s %5s %5s %7s\n' suite target pass fail time
 printf '%s\n' "${table[@]}"
 echo "$passed passed, $failed failed"
 (( failed == 0 && passed > 0 ))

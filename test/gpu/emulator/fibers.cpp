@@ -61,6 +61,17 @@ struct Warp {
   uint64_t completed = 0;
 };
 
+struct Phases {
+  uint32_t count = 0, pending = 0;
+  int64_t bytes = 0;
+  uint64_t completed = 0;
+};
+
+struct NamedBarrier {
+  uint32_t waiting = 0;
+  uint64_t completed = 0;
+};
+
 struct Block {
   EmulatedBody body;
   const void* args;
@@ -73,6 +84,9 @@ struct Block {
   uint32_t waiting = 0;   // fibers at the block barrier
   uint64_t barriers = 0;  // completed
   uint32_t alive = 0;
+  std::map<uint32_t, Phases> phases;
+  std::map<int, NamedBarrier> named;
+  unsigned grid_x = 1;
   void* scheduler = nullptr;
 };
 
@@ -92,7 +106,7 @@ void wait_until_above(const uint64_t& counter, uint64_t limit) {
 
 void fiber_main() {
   Block& b = *block;
-  b.body(b.args, b.x, b.y, b.z, b.shared);
+  b.body(b.args, b.x, b.y, b.z, b.grid_x, b.shared);
   Fiber& fiber = b.fibers[b.current];
   async_wait(0);
   fiber.done = true;
@@ -130,6 +144,8 @@ void run_block(Block& b) {
   b.warps.assign((b.threads + kLanes - 1) / kLanes, Warp());
   b.alive = b.threads;
   b.waiting = 0;
+  b.phases.clear();
+  b.named.clear();
   for (uint32_t t = 0; t < b.threads; ++t) b.fibers[t].stack_pointer = new_stack(stacks + t * kStackBytes);
   while (b.alive > 0) {
     bool ran = false;
@@ -172,6 +188,7 @@ void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_
   b.body = kernel.body;
   b.args = args;
   b.threads = threads;
+  b.grid_x = grid_x;
   b.shared = storage.data() + (128 - reinterpret_cast<uintptr_t>(storage.data()) % 128);
   for (b.z = 0; b.z < grid_z; ++b.z) {
     for (b.y = 0; b.y < grid_y; ++b.y) {
@@ -199,6 +216,35 @@ void block_barrier() {
     ++b.barriers;
   }
   wait_until_above(b.barriers, generation);
+}
+
+void named_barrier(int id, uint32_t threads) {
+  NamedBarrier& barrier = block->named[id];
+  const uint64_t generation = barrier.completed;
+  if (++barrier.waiting == threads) {
+    barrier.waiting = 0;
+    ++barrier.completed;
+  }
+  wait_until_above(barrier.completed, generation);
+}
+
+void phase_init(uint32_t at, uint32_t count) { block->phases[at] = {count, count, 0, 0}; }
+
+void phase_update(uint32_t at, uint32_t arrivals, int64_t announced_bytes) {
+  const auto found = block->phases.find(at);
+  if (found == block->phases.end()) emulator_fail("an mbarrier that was never initialized");
+  Phases& phases = found->second;
+  if (arrivals > phases.pending) emulator_fail("more arrivals at an mbarrier than it expects");
+  phases.pending -= arrivals;
+  phases.bytes += announced_bytes;
+  if (phases.pending > 0 || phases.bytes != 0) return;
+  phases.pending = phases.count;
+  ++phases.completed;
+}
+
+void phase_wait(uint32_t at, uint32_t parity) {
+  const Phases& phases = block->phases[at];
+  if (phases.completed % 2 == parity) wait_until_above(phases.completed, phases.completed);
 }
 
 void warp_barrier() {

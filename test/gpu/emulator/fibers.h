@@ -13,7 +13,7 @@
 
 namespace llm_test {
 
-using EmulatedBody = void (*)(const void* args, unsigned x, unsigned y, unsigned z, char* shared);
+using EmulatedBody = void (*)(const void* args, unsigned x, unsigned y, unsigned z, unsigned nx, char* shared);
 
 // Registers itself under its entry name; static.
 struct EmulatedKernel {
@@ -58,5 +58,13 @@ T warp_read(const T& value, uint32_t lane) {
 void async_copy(char* destination, const void* source);
 void async_commit();
 void async_wait(int pending);
+
+// Barriers of a part of the block's threads.
+void named_barrier(int id, uint32_t threads);
+
+// Phased barriers at offsets of shared memory: a phase ends when `count` arrivals came and all announced bytes were copied.
+void phase_init(uint32_t at, uint32_t count);
+void phase_update(uint32_t at, uint32_t arrivals, int64_t announced_bytes);  // negative bytes: so many were copied
+void phase_wait(uint32_t at, uint32_t parity);
 
 }  // namespace llm_test

@@ -13,13 +13,18 @@
 #define KERNEL_FN inline __attribute__((always_inline))
 #define KERNEL_CALL inline
 
-#define LLM_KERNEL(entry, threads, Args, ...)                                      \
+#define LLM_KERNEL(entry, threads, min_blocks, Args, ...)                                      \
   namespace {                                                                      \
-  void entry(const void* args, unsigned x, unsigned y, unsigned z, char* shared) { \
-    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z}, shared);           \
+  void entry(const void* args, unsigned x, unsigned y, unsigned z, unsigned nx, char* shared) { \
+    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z, nx}, shared);           \
   }                                                                                \
   const llm_test::EmulatedKernel kRegister_##entry(#entry, entry, sizeof(Args));   \
   }
+
+#define LLM_KERNEL_EARLY LLM_KERNEL
+
+inline void dependency_wait() {}
+inline void dependency_trigger() {}
 
 #define kInfinity __builtin_huge_valf()
 
@@ -49,6 +54,7 @@ struct EmulatedIndex {
 
 inline void __syncthreads() { llm_test::block_barrier(); }
 inline void __syncwarp() { llm_test::warp_barrier(); }
+inline void __threadfence() {}
 inline void __threadfence_system() {}
 
 template <typename T>
@@ -80,6 +86,7 @@ T bits_as(const auto& value) {
 }
 inline float __uint_as_float(u32 v) { return bits_as<float>(v); }
 inline u32 __float_as_uint(float v) { return bits_as<u32>(v); }
+inline int __popc(u32 v) { return __builtin_popcount(v); }
 inline int __ffs(u32 v) { return __builtin_ffs(static_cast<int>(v)); }
 inline int __clz(u32 v) { return v ? __builtin_clz(v) : 32; }
 inline u64 __umul64hi(u64 a, u64 b) { return static_cast<u64>(static_cast<unsigned __int128>(a) * b >> 64); }

@@ -2,17 +2,18 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 
 #include "plan/result.h"
 
-namespace llmc {
+namespace llm {
 
 class MappedFile {
  public:
   // Errors: the file is missing, unreadable, or not a regular file.
-  static llm::Result<MappedFile> open(const std::string& path);
+  static Result<MappedFile> open(const std::string& path);
 
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;
@@ -22,12 +23,14 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  const std::string& path() const { return path_; }
 
  private:
+  std::string path_;
   std::span<const std::byte> bytes_;
 };
 
-// The whole of a small text file. Errors: missing, unreadable, longer than `max_bytes`.
-llm::Result<std::string> read_text_file(const std::string& path, size_t max_bytes);
+// The whole of a small file. Errors: missing, unreadable, longer than `max_bytes`.
+Result<std::string> read_text_file(const std::string& path, size_t max_bytes = std::numeric_limits<size_t>::max());
 
-}  // namespace llmc
+}  // namespace llm

@@ -1,0 +1,76 @@
+// Hopper's barriers and bulk copies as inline PTX: sm_90 and later.
+#pragma once
+
+#include "cuda/tensor_core.h"
+
+// A barrier of some threads of the block; `id` is 1 to 15, `threads` a multiple of 32.
+KERNEL_FN void named_barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+#if __CUDA_ARCH__ >= 900
+
+// --- mbarrier: `bar` is the shared address of 8 aligned bytes. A phase ends when `count` threads have arrived and all bytes that were
+// announced have been copied.
+
+KERNEL_FN void mbarrier_init(u32 bar, u32 count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
+}
+// Makes initialized barriers visible to asynchronous copies; a barrier of the block must follow.
+KERNEL_FN void fence_barrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// Announces bytes and arrives.
+KERNEL_FN void mbarrier_expect_tx(u32 bar, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+}
+KERNEL_FN void mbarrier_arrive(u32 bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+KERNEL_FN bool mbarrier_try_wait(u32 bar, u32 parity) {
+  u32 done;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(done)
+      : "r"(bar), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+// Waits until the phase of that parity has ended: 0 for the first, 1 for the second, 0 for the third, ...
+KERNEL_FN void mbarrier_wait(u32 bar, u32 parity) {
+  while (!mbarrier_try_wait(bar, parity)) {
+  }
+}
+
+// --- Copies into shared memory that arrive at an mbarrier
+
+// 16 bytes of data that is used once: first to leave the L2; zeros when `valid` is false (the source is not read then).
+KERNEL_FN void copy_async16_streaming(u32 shared_destination, const void* source, bool valid) {
+  constexpr u64 kEvictFirst = 0x12F0000000000000ull;  // what createpolicy.fractional.L2::evict_first.b64 gives for 1.0
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(shared_destination),
+               "l"(__cvta_generic_to_global(source)), "r"(valid ? 16 : 0), "l"(kEvictFirst)
+               : "memory");
+}
+// Arrives at `bar` when all earlier asynchronous copies of this thread have landed.
+KERNEL_FN void copy_async_arrive(u32 bar) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
+}
+KERNEL_FN void copy_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// A multiple of 16 bytes between 16-byte aligned addresses, announced to `bar` beforehand. A thread issues one in about 40 ns on an
+// H200: below 2 KB each they are slower than copy_async16.
+KERNEL_FN void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_destination),
+      "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(bar)
+      : "memory");
+}
+// Reads into the L2 only.
+KERNEL_FN void bulk_prefetch(const void* source, u32 bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(source)), "r"(bytes)
+               : "memory");
+}
+
+#endif  // sm_90

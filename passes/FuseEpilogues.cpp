@@ -1,0 +1,187 @@
+// fuse-epilogues: see Passes.td.
+#include "passes/KernelShapes.h"
+#include "passes/Passes.h"
+
+namespace llmc {
+#define GEN_PASS_DEF_FUSEEPILOGUES
+#include "passes/Passes.h.inc"
+
+namespace {
+
+using ops::element_of;
+using ops::FusedLinearOp;
+using ops::width_of;
+
+mlir::Type row_type(mlir::Value like, int64_t width, mlir::Type element) {
+  return mlir::RankedTensorType::get({mlir::cast<mlir::RankedTensorType>(like.getType()).getShape()[0], width}, element);
+}
+
+class BucketFusion {
+ public:
+  BucketFusion(mlir::func::FuncOp function, const Target& target, bool cublas)
+      : function_(function), target_(target), bucket_(bucket_of(function)), cublas_(cublas) {}
+
+  void run() {
+    for (auto glu : all<ops::GluOp>()) fuse_glu(glu);
+    for (auto norm : all<ops::AddRmsNormOp>()) fuse_norm(norm);
+    for (auto add : all<ops::AddOp>()) fuse_add(add);
+    for (auto linear : all<ops::LinearOp>()) fuse_plain(linear);
+  }
+
+ private:
+  template <typename Op>
+  llvm::SmallVector<Op> all() {
+    llvm::SmallVector<Op> found;
+    function_.walk([&](Op op) { found.push_back(op); });
+    return found;
+  }
+
+  // The linear layer that computes `v` for one user alone.
+  ops::LinearOp sole_linear(mlir::Value v) {
+    auto linear = v.getDefiningOp<ops::LinearOp>();
+    return linear && v.hasOneUse() && !belongs_to_library(linear) ? linear : ops::LinearOp();
+  }
+  bool belongs_to_library(ops::LinearOp linear) {
+    return cublas_ && choose_kernel(target_, work_of(linear, bucket_)->shape, "cublas");
+  }
+
+  // Predicted microseconds of the operation's best kernel, or none.
+  std::optional<double> cost(mlir::Operation* op) {
+    const auto choice = choose_kernel(target_, work_of(op, bucket_)->shape, "");
+    return choice ? std::optional(choice->cost_us) : std::nullopt;
+  }
+  // Whether `fused` costs no more than what it replaces; erases it otherwise.
+  bool pays(llvm::ArrayRef<FusedLinearOp> fused, llvm::ArrayRef<mlir::Operation*> replaced) {
+    double before = 0, after = 0;
+    bool possible = true;
+    for (mlir::Operation* op : replaced) before += cost(op).value_or(0);
+    for (FusedLinearOp op : fused) {
+      const auto us = cost(op);
+      possible &= us.has_value();
+      after += us.value_or(0);
+    }
+    if (possible && after <= before) return true;
+    for (FusedLinearOp op : llvm::reverse(fused)) op.erase();
+    return false;
+  }
+
+  struct Extras {
+    mlir::Value squares, residual, norm_weight;
+    double eps = 0;
+  };
+  // `like` gives x, weight, bias and the result's rows.
+  template <typename Linear>
+  FusedLinearOp build(mlir::OpBuilder& b, Linear like, llvm::StringRef epilogue, mlir::Location loc, mlir::Type result, const Extras& e,
+                      mlir::Type scaled = {}) {
+    mlir::Type squares_out;
+    if (scaled) {
+      const int64_t parts = ceil_div(width_of(like.getResult()), FusedLinearOp::kSquareColumns);
+      squares_out = row_type(like.getResult(), parts, b.getF32Type());
+    }
+    return b.create<FusedLinearOp>(loc, result, scaled, squares_out, like.getX(), like.getWeight(), like.getBias(), e.squares, e.residual,
+                                   e.norm_weight, b.getStringAttr(epilogue), b.getF64FloatAttr(e.eps));
+  }
+
+  // silu(first half of a projection) * second half.
+  void fuse_glu(ops::GluOp glu) {
+    auto gate = glu.getGate().getDefiningOp<ops::SliceOp>(), up = glu.getUp().getDefiningOp<ops::SliceOp>();
+    if (!gate || !up || gate.getX() != up.getX() || gate.getOffset() != 0) return;
+    auto linear = gate.getX().getDefiningOp<ops::LinearOp>();
+    const int64_t half = width_of(glu.getGate());
+    if (!linear || belongs_to_library(linear) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
+    for (mlir::Operation* user : linear->getUsers())
+      if (user != gate && user != up) return;
+    if (!gate->hasOneUse() || !up->hasOneUse()) return;
+    mlir::OpBuilder b(glu);
+    FusedLinearOp fused = build(b, linear, "glu", b.getFusedLoc({linear.getLoc(), glu.getLoc()}), glu.getType(), {});
+    if (!pays(fused, {linear, glu})) return;
+    glu.getResult().replaceAllUsesWith(fused.getResult());
+    for (mlir::Operation* op : {glu.getOperation(), gate.getOperation(), up.getOperation(), linear.getOperation()}) op->erase();
+  }
+
+  // residual + projection, normalized for the projections that follow: the sum, and the norm's weight, go behind the first; the norm's scale
+  // behind the products of the others.
+  void fuse_norm(ops::AddRmsNormOp norm) {
+    ops::LinearOp before = sole_linear(norm.getDelta());
+    if (!before || norm.getResult().use_empty()) return;
+    mlir::OpBuilder b(norm);
+    Extras extras{.squares = {}, .residual = norm.getResidual(), .norm_weight = norm.getWeight()};
+    llvm::SmallVector<FusedLinearOp> fused;
+    fused.push_back(build(b, before, "add", b.getFusedLoc({before.getLoc(), norm.getLoc()}), norm.getSum().getType(), extras,
+                          norm.getResult().getType()));
+    llvm::SmallVector<mlir::Operation*> replaced = {before, norm}, users;
+    FusedLinearOp first = fused[0];
+    const auto follow = [&](auto linear, llvm::StringRef epilogue, mlir::Type type) {
+      mlir::OpBuilder at(linear);
+      FusedLinearOp next = build(at, linear, epilogue, linear.getLoc(), type, {first.getSquaresOut(), {}, {}, norm.getEps().convertToDouble()});
+      next.getXMutable().assign(first.getScaled());
+      fused.push_back(next), replaced.push_back(linear), users.push_back(linear);
+    };
+    bool all_follow = true;
+    for (mlir::Operation* user : llvm::to_vector(norm.getResult().getUsers())) {
+      auto linear = mlir::dyn_cast<ops::LinearOp>(user);
+      auto glu = mlir::dyn_cast<FusedLinearOp>(user);
+      if (linear && !belongs_to_library(linear))
+        follow(linear, "plain", linear.getType());
+      else if (glu && glu.isGlu() && !glu.getSquares())
+        follow(glu, "glu", glu.getResult().getType());
+      else
+        all_follow = false;
+    }
+    if (!all_follow) {
+      for (FusedLinearOp op : llvm::reverse(fused)) op.erase();
+      return;
+    }
+    if (!pays(fused, replaced)) return;
+    norm.getSum().replaceAllUsesWith(first.getResult());
+    for (size_t i = 0; i < users.size(); ++i) {
+      users[i]->getResult(0).replaceAllUsesWith(fused[i + 1].getResult());
+      users[i]->erase();
+    }
+    norm.erase();
+    before.erase();
+  }
+
+  void fuse_add(ops::AddOp add) {
+    for (bool swapped : {false, true}) {
+      ops::LinearOp linear = sole_linear(swapped ? add.getLhs() : add.getRhs());
+      if (!linear) continue;
+      mlir::OpBuilder b(add);
+      Extras extras{.squares = {}, .residual = swapped ? add.getRhs() : add.getLhs(), .norm_weight = {}};
+      FusedLinearOp fused = build(b, linear, "add", b.getFusedLoc({linear.getLoc(), add.getLoc()}), add.getType(), extras);
+      if (!pays(fused, {linear, add})) continue;
+      add.getResult().replaceAllUsesWith(fused.getResult());
+      add.erase();
+      linear.erase();
+      return;
+    }
+  }
+
+  void fuse_plain(ops::LinearOp linear) {
+    if (belongs_to_library(linear)) return;
+    mlir::OpBuilder b(linear);
+    FusedLinearOp fused = build(b, linear, "plain", linear.getLoc(), linear.getType(), {});
+    if (!pays(fused, {linear})) return;
+    linear.getResult().replaceAllUsesWith(fused.getResult());
+    linear.erase();
+  }
+
+  mlir::func::FuncOp function_;
+  const Target& target_;
+  Bucket bucket_;
+  bool cublas_;
+};
+
+struct FuseEpilogues : impl::FuseEpiloguesBase<FuseEpilogues> {
+  void runOnOperation() override {
+    const Target* target = module_target(getOperation());
+    if (!target) return signalPassFailure();
+    auto forced = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr);
+    if (forced && forced.contains("linear")) return;
+    for (auto function : getOperation().getOps<mlir::func::FuncOp>())
+      if (function->hasAttr(kBucketAttr)) BucketFusion(function, *target, wants_cublas(getOperation(), *target)).run();
+  }
+};
+
+}  // namespace
+}  // namespace llmc

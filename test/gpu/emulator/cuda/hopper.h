@@ -1,0 +1,33 @@
+// Stands in for kernels_templates/cuda/hopper.h: copies land at once, and a launch never overlaps another.
+#pragma once
+
+#include "cuda/tensor_core.h"
+
+inline void named_barrier_sync(int id, int threads) { llm_test::named_barrier(id, static_cast<u32>(threads)); }
+inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
+inline void fence_barrier_init() {}
+inline void mbarrier_expect_tx(u32 bar, u32 bytes) { llm_test::phase_update(bar, 1, bytes); }
+inline void mbarrier_arrive(u32 bar) { llm_test::phase_update(bar, 1, 0); }
+inline void mbarrier_wait(u32 bar, u32 parity) { llm_test::phase_wait(bar, parity); }
+inline void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
+  if (bytes % 16 != 0 || shared_destination % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0)
+    llm_test::emulator_fail("a bulk copy that is not aligned to 16 bytes");
+  std::memcpy(llm_test::block_shared() + shared_destination, source, bytes);
+  llm_test::phase_update(bar, 0, -static_cast<int64_t>(bytes));
+}
+inline void copy_async16_streaming(u32 shared_destination, const void* source, bool valid) {
+  copy_async16(shared_destination, source, valid);
+}
+inline void copy_async_wait_all() {
+  llm_test::async_commit();
+  llm_test::async_wait(0);
+}
+inline void copy_async_arrive(u32 bar) {
+  llm_test::async_commit();
+  llm_test::async_wait(0);
+  llm_test::phase_update(bar, 1, 0);
+}
+inline void bulk_prefetch(const void* source, u32 bytes) {
+  if (bytes % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0)
+    llm_test::emulator_fail("a bulk prefetch that is not aligned to 16 bytes");
+}

@@ -1,0 +1,150 @@
+// Linear layers with fused norms, activations and residuals (FusedLinearArgs) against float64 on the same (rounded) inputs.
+#include <cmath>
+
+#include "test/gpu/gpu_harness.h"
+
+namespace llm_test {
+namespace {
+
+using namespace llm_abi;
+
+struct Shape {
+  int rows, n, k;
+};
+
+struct Options {
+  bool bias, squares, norm;
+};
+
+void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& with, Outcome& outcome) {
+  const Gpu& gpu = *kernel.gpu;
+  const ScalarType weight = kernel.instance->weight, operand = kernel.instance->operand;
+  const std::string family = kernel.instance->variant->family;
+  const bool glu = family == "linear_glu", add = family == "linear_add", norm = add && with.norm;
+  const int width = glu ? s.n / 2 : s.n, bucket = s.rows + 3, parts_in = 5, parts_out = (s.n + 15) / 16;
+  const double eps = 1e-5;
+  const std::vector<double> x = random_values(rng, static_cast<size_t>(s.rows) * s.k, 1.0, operand);
+  const std::vector<double> w = random_values(rng, static_cast<size_t>(s.n) * s.k, 1 / std::sqrt(s.k), weight);
+  const std::vector<double> bias = random_values(rng, s.n, 1.0, weight), norm_weight = random_values(rng, s.n, 1.0, weight);
+  std::vector<double> residual = random_values(rng, static_cast<size_t>(bucket) * s.n, 1.0, ScalarType::kF32);
+  std::vector<double> squares = random_values(rng, static_cast<size_t>(parts_in) * bucket, std::sqrt(s.k), ScalarType::kF32);
+  for (double& v : squares) v = rounded(v * v + 1, ScalarType::kF32);
+
+  TypedArray device_x(gpu, x, operand), device_w(gpu, w, weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
+  TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
+  TypedArray out(gpu, static_cast<size_t>(bucket) * width, glu ? operand : ScalarType::kF32);
+  TypedArray scaled(gpu, static_cast<size_t>(bucket) * s.n, operand);
+  DeviceArray<float> squares_out(gpu, static_cast<size_t>(parts_out) * bucket);
+  const auto counts = make_counts(gpu, s.rows, 1, 1);
+  const FusedLinearArgs args = {counts.get(),
+                                device_x.ptr(),
+                                device_w.ptr(),
+                                with.bias ? device_bias.ptr() : nullptr,
+                                with.squares ? device_squares.ptr<float>() : nullptr,
+                                add ? device_residual.ptr<float>() : nullptr,
+                                norm ? device_norm.ptr() : nullptr,
+                                out.ptr(),
+                                norm ? scaled.ptr() : nullptr,
+                                norm ? squares_out.get() : nullptr,
+                                kRowsTokens,
+                                s.n,
+                                s.k,
+                                with.squares ? parts_in : 0,
+                                bucket,
+                                eps};
+  kernel.launch(args, width, bucket);
+
+  // The products, their rounding limits, and what becomes of them.
+  const std::vector<double> result = out.values(), scaled_result = scaled.values();
+  const std::vector<float> squares_result = squares_out.values();
+  for (int r = 0; r < s.rows; ++r) {
+    double mean = 0;
+    for (int p = 0; p < parts_in; ++p) mean += squares[static_cast<size_t>(p) * bucket + r] / s.k;
+    const double scale = with.squares ? 1 / std::sqrt(mean + eps) : 1;
+    std::vector<double> product(s.n), limit(s.n);
+    for (int c = 0; c < s.n; ++c) {
+      double sum = 0, magnitude = 0;
+      for (int i = 0; i < s.k; ++i) {
+        const double term = x[static_cast<size_t>(r) * s.k + i] * w[static_cast<size_t>(c) * s.k + i];
+        sum += term, magnitude += std::abs(term);
+      }
+      product[c] = sum * scale + (with.bias ? bias[c] : 0);
+      limit[c] = 0x1p-24 * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+    }
+    std::vector<double> part_squares(parts_out), part_limits(parts_out);
+    for (int c = 0; c < width; ++c) {
+      const double got = result[static_cast<size_t>(r) * width + c];
+      double expected = product[c], error = limit[c];
+      if (glu) {
+        const double up = product[c + width], gate = product[c], sigmoid = 1 / (1 + std::exp(-gate));
+        expected = gate * sigmoid * up;
+        // The derivative of silu is at most 1.1; exp2 in the fast form is good to a few ulp of its argument.
+        error = 1.1 * error * std::abs(up) + std::abs(gate * sigmoid) * limit[c + width] +
+                0x1p-24 * 16 * (1 + std::abs(gate)) * std::abs(expected) + rounding_limit(expected, operand);
+      } else if (add) {
+        expected += residual[static_cast<size_t>(r) * s.n + c];
+        error += 0x1p-24 * 2 * (std::abs(expected) + 1);
+      }
+      outcome.near(got, expected, error, family.c_str());
+      if (!norm) continue;
+      const double value = expected * norm_weight[c];
+      outcome.near(scaled_result[static_cast<size_t>(r) * s.n + c], value,
+                   error * std::abs(norm_weight[c]) + 0x1p-22 * std::abs(value) + rounding_limit(value, operand), "scaled");
+      part_squares[c / 16] += expected * expected;
+      part_limits[c / 16] += 2 * std::abs(expected) * error + 0x1p-20 * expected * expected;
+    }
+    for (int p = 0; norm && p < parts_out; ++p)
+      outcome.near(squares_result[static_cast<size_t>(p) * bucket + r], part_squares[p], part_limits[p], "squares");
+  }
+  for (size_t i = static_cast<size_t>(s.rows) * width; i < result.size(); ++i)
+    outcome.exact(std::isnan(result[i]), "a row beyond the true count was written");
+  for (int p = 0; p < parts_out; ++p)
+    for (int r = norm ? s.rows : 0; r < bucket; ++r)
+      outcome.exact(std::isnan(squares_result[static_cast<size_t>(p) * bucket + r]), "a sum of squares that nobody asked for was written");
+}
+
+}  // namespace
+
+Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing) {
+  Outcome outcome;
+  const llm::Variant& v = *kernel.instance->variant;
+  const bool glu = std::string(v.family) == "linear_glu";
+  int number = 0;
+  for (const Shape& s : {Shape{1, 258, 896}, Shape{3, 98, 136}, Shape{8, 258, 1152}, Shape{17, 130, 328}, Shape{100, 258, 264}, Shape{2, 34, 24},
+                         Shape{32, 96, 520}, Shape{130, 162, 40}, Shape{200, 64, 1096}, Shape{5, 1000, 72}}) {
+    if (s.k % v.k_multiple != 0) continue;
+    const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3};
+    kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
+    ++number;
+    check_shape(kernel, rng, s, with, outcome);
+    if (outcome.failure.empty()) continue;
+    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
+    break;
+  }
+  kernel.blocks = 0;
+  if (!timing) return outcome;
+
+  // A projection of an 8B model: weights far beyond the L2.
+  const int rows = v.max_rows ? v.max_rows : 1024, n = v.max_rows || glu ? 28672 : 4096, k = 4096;
+  const Gpu& gpu = *kernel.gpu;
+  const size_t weight_bytes = static_cast<size_t>(n) * k * bytes_of(kernel.instance->weight);
+  const size_t x_bytes = static_cast<size_t>(rows) * k * bytes_of(kernel.instance->operand);
+  DeviceBytes x(gpu, x_bytes), w(gpu, weight_bytes);
+  gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(x.ptr()), 0x11, x_bytes, gpu.stream);
+  gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(w.ptr()), 0x11, weight_bytes, gpu.stream);
+  DeviceArray<float> out(gpu, static_cast<size_t>(rows) * n);
+  DeviceArray<float> residual(gpu, std::vector<float>(static_cast<size_t>(rows) * n, 1.0f));
+  const auto counts = make_counts(gpu, rows, 1, 1);
+  FusedLinearArgs args = {};
+  args.counts = counts.get(), args.x = x.ptr(), args.w = w.ptr(), args.residual = residual.get(), args.out = out.get();
+  args.row_count = kRowsTokens, args.n = n, args.k = k, args.square_stride = rows;
+  outcome.us = kernel.time_us(args, glu ? n / 2 : n, rows);
+  if (v.max_rows) {
+    outcome.bandwidth(static_cast<double>(weight_bytes + x_bytes));
+  } else {
+    outcome.throughput(2.0 * rows * n * k);
+  }
+  return outcome;
+}
+
+}  // namespace llm_test

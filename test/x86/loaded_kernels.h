@@ -1,0 +1,20 @@
+// Compiled x86 kernels in this process, in the place of the emulator's: the fake driver of test/gpu/emulator finds and
+// runs them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compiler/codegen/kernel_compiler.h"
+#include "plan/result.h"
+#include "test/gpu/kernel_instances.h"
+
+namespace llm_test {
+
+const std::vector<llm::Variant>& x86_variants();
+
+// Compiles the instances for the target and loads them.
+llm::Status load_x86_kernels(const llmc::Target& target, const std::vector<KernelInstance>& instances,
+                             const llmc::CodegenOptions& options);
+
+}  // namespace llm_test
