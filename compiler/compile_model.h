@@ -23,7 +23,7 @@ struct CompileOptions {
   std::string activations = "auto";    // auto (what the target's matrix units take), f32
   std::string gemm = "auto";           // auto (as native), native (no vendor library), cublas (CUDA: products of many tokens)
   bool embed_weights = false;
-  bool hash_weights = false;           // digests of all source tensors: the runtime then checks the weights that it reads
+  bool hash_weights = false;           // digests of all source tensors: the runtime checks what it reads
   std::map<std::string, std::string> force_variant;  // family -> variant
   std::vector<std::string> disabled_passes;
   std::string dump_dir;                // "" for none

@@ -146,12 +146,14 @@ void describe_target(const fb::PlanT& p, const fb::TargetT& t, std::string& out)
 }
 
 void describe_digests(const fb::PlanT& p, std::string& out) {
-  const auto hashed = std::count_if(p.tensors.begin(), p.tensors.end(), [](const auto& t) { return t->digest != nullptr; });
+  const auto has_digest = [](const auto& t) { return t->digest != nullptr; };
+  const auto hashed = std::count_if(p.tensors.begin(), p.tensors.end(), has_digest);
   if (hashed == 0) return;
   print(out, "\nweights hashed (%zu), BLAKE2b-256:\n", static_cast<size_t>(hashed));
   for (const auto& t : p.tensors)
     if (t->digest)
-      print(out, "  %s %s %s\n", llm::hex(llm::digest_of(*t->digest)).c_str(), p.files[t->file]->name.c_str(), t->key.c_str());
+      print(out, "  %s %s %s\n", llm::hex(llm::digest_of(*t->digest)).c_str(), p.files[t->file]->name.c_str(),
+            t->key.c_str());
 }
 
 std::string describe(const llm::PlanFile& file) {

@@ -45,6 +45,17 @@ llm::Result<uint32_t> number_of(const std::map<std::string, uint32_t>& index, ll
   return llm::Error{"the plan has no " + std::string(what) + " '" + name.str() + "'"};
 }
 
+std::unique_ptr<fb::TensorMapT> tensor_map(exec::TensorMapAttr attr, const fb::Slot& base) {
+  auto map = std::make_unique<fb::TensorMapT>();
+  map->base = std::make_unique<fb::Slot>(base);
+  map->dtype = static_cast<uint8_t>(scalar_type(attr.getElement()));
+  map->dims.assign(attr.getDims().begin(), attr.getDims().end());
+  map->strides.assign(attr.getStrides().begin(), attr.getStrides().end());
+  map->box.assign(attr.getBox().begin(), attr.getBox().end());
+  map->swizzle = static_cast<uint32_t>(attr.getSwizzle());
+  return map;
+}
+
 fb::Slot value_slot(const void* bits) {
   uint64_t value;
   std::memcpy(&value, bits, sizeof value);
@@ -342,7 +353,8 @@ llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) 
       LLM_ASSIGN(const uint32_t number, number_of(index, name, fb::EnumNameSlotKind(kind)));
       return fb::Slot(value, number, kind);
     };
-    if (auto o = mlir::dyn_cast<exec::WeightPtrOp>(op)) return named(fb::SlotKind::weight, weight_index_, o.getWeight());
+    if (auto o = mlir::dyn_cast<exec::WeightPtrOp>(op))
+      return named(fb::SlotKind::weight, weight_index_, o.getWeight());
     if (auto o = mlir::dyn_cast<exec::ConstantPtrOp>(op))
       return named(fb::SlotKind::constant, constant_index_, o.getConstant());
     if (auto o = mlir::dyn_cast<exec::IoOp>(op)) return named(fb::SlotKind::io, io_index_, o.getField());
@@ -362,7 +374,12 @@ llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) 
       l->external = external_call(mlir::cast<exec::GemmOp>(launch.getOperation()));
     }
     for (mlir::Attribute slot : launch.getSlots()) {
-      if (auto pointer = mlir::dyn_cast<exec::SlotAttr>(slot)) {
+      if (auto map = mlir::dyn_cast<exec::TensorMapAttr>(slot)) {
+        const mlir::Value value = launch.getPointers()[static_cast<size_t>(map.getOperand())];
+        LLM_ASSIGN(const fb::Slot resolved, pointer_slot(value, map.getOffset()));
+        l->slots.emplace_back(0, static_cast<uint32_t>(l->maps.size()), fb::SlotKind::tensor_map);
+        l->maps.push_back(tensor_map(map, resolved));
+      } else if (auto pointer = mlir::dyn_cast<exec::SlotAttr>(slot)) {
         const mlir::Value value = launch.getPointers()[static_cast<size_t>(pointer.getOperand())];
         LLM_ASSIGN(const fb::Slot resolved, pointer_slot(value, pointer.getOffset()));
         l->slots.push_back(resolved);

@@ -186,6 +186,8 @@ struct LinearArgs {
   i64 n;
   i64 k;
   i64 k_splits;         // 1: none
+  const void* x_map;    // CUDA tensor maps of x and w in device memory, for variants with box rows, or null
+  const void* w_map;
 };
 
 // A linear layer with what stands around it in a decoder layer. p[r, c] = s[r] * sum_k x[r, k] * w[c, k] (+ bias[c]), where s is 1, or
@@ -212,6 +214,8 @@ struct FusedLinearArgs {
   i64 square_parts;
   i64 square_stride;        // rows of the bucket
   double eps;
+  const void* x_map;        // CUDA tensor maps of x and w in device memory, for variants with box rows, or null
+  const void* w_map;
 };
 
 // out[r, i] = silu(gate[r, i]) * up[r, i]. Grid: (column tiles, rows).

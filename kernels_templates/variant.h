@@ -69,6 +69,9 @@ struct Variant {
   int min_blocks = 0;      // __launch_bounds__: blocks that an SM must be able to hold; 1 leaves a block all registers, 0 is the compiler's
                            // choice (which may squeeze registers for occupancy)
   bool waits_itself = false;  // the body calls dependency_wait and dependency_trigger (cuda/ptx.h); else the wrapper does, before it
+  int x_box_rows = 0;      // linear: takes tensor maps of x and w, in boxes of so many rows x 128 bytes under the 128-byte swizzle
+  int w_box_rows = 0;
+  bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
 };
 
 }  // namespace llm

@@ -52,6 +52,8 @@ class LaunchBuilder {
   LaunchBuilder& read(const View& v) { return pointer(v, exec::kRead); }
   LaunchBuilder& write(const View& v) { return pointer(v, exec::kWrite); }
   LaunchBuilder& read_write(const View& v) { return pointer(v, exec::kReadWrite); }
+  // The tensor map of a [rows, cols] matrix that the kernel reads in boxes of box_rows x 128 bytes under the 128-byte swizzle.
+  LaunchBuilder& map(const View& v, mlir::Type element, int64_t rows, int64_t cols, int64_t box_rows);
   LaunchBuilder& null();
   LaunchBuilder& i(int64_t value);
   LaunchBuilder& f(double value);
@@ -62,7 +64,7 @@ class LaunchBuilder {
     LinearCost bytes{}, flops{};
     std::string runner_up;
   };
-  // Grid: (column tiles, row tiles, z).
+  // Grid: (column tiles, row tiles, z), or (tiles, 1, z) for variants with a flat grid.
   void emit(const llm::Variant& variant, const KernelShape& shape, const Origin& origin, int64_t z = 1);
   // exec.gemm in place of a kernel; its pointers are x, w, out and the workspace.
   void emit_gemm(const KernelShape& shape, mlir::Type element, const Origin& origin);

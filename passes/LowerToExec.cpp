@@ -201,6 +201,7 @@ class ProgramLowering {
           l.write(result(o.getResult())).null();
           if (mlir::failed(row_scale(l, o))) return mlir::failure();
           l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
+          tensor_maps(l, variant, o.getX(), o.getWeight());
           return emit(l, op);
         })
         .Case([&](ops::FusedLinearOp o) {
@@ -213,6 +214,7 @@ class ProgramLowering {
           for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           return emit(l, op);
         })
         .Case([&](ops::GluOp o) {
@@ -285,6 +287,16 @@ class ProgramLowering {
     KernelShape shape{.family = "bias_add", .weight = scalar_type(element_of(o.getBias())), .operand = {}, .kv = {}};
     shape.rows = work->shape.rows, shape.cols = work->shape.cols;
     return emit_extra(b, shape, o);
+  }
+
+  // x_map and w_map of LinearArgs and FusedLinearArgs, where the chosen variant takes them.
+  void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, mlir::Value x, mlir::Value w) {
+    if (!variant || !variant->x_box_rows) {
+      l.null().null();
+      return;
+    }
+    l.map(views_[x], element_of(x), rows_of(x), width_of(x), variant->x_box_rows);
+    l.map(weight(w, true), element_of(w), mlir::cast<mlir::RankedTensorType>(w.getType()).getShape()[0], width_of(x), variant->w_box_rows);
   }
 
   // LinearArgs::w_scale, where the chosen variant takes it.

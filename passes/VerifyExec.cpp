@@ -40,12 +40,13 @@ struct VerifyExec : impl::VerifyExecBase<VerifyExec> {
   static bool arguments_are_inside(exec::ProgramOp program) {
     for (exec::LaunchOpInterface launch : launches_of(program)) {
       for (mlir::Attribute slot : launch.getSlots()) {
-        auto argument = mlir::dyn_cast<exec::SlotAttr>(slot);
+        const std::optional<exec::SlotPointer> argument = exec::pointer_of(slot);
         if (!argument) continue;
-        auto buffer = launch.getPointers()[static_cast<size_t>(argument.getOperand())].getDefiningOp<exec::BufferOp>();
-        auto gemm = mlir::dyn_cast<exec::GemmOp>(launch.getOperation());  // the one whose extents are known
-        const int64_t extent = gemm ? gemm.extent(static_cast<size_t>(argument.getOperand())) : 1;
-        if (!buffer || argument.getOffset() + extent <= static_cast<int64_t>(buffer.getBytes())) continue;
+        auto buffer = launch.getPointers()[static_cast<size_t>(argument->operand)].getDefiningOp<exec::BufferOp>();
+        auto gemm = mlir::dyn_cast<exec::GemmOp>(launch.getOperation());  // the one whose extents are known, besides tensor maps
+        auto map = mlir::dyn_cast<exec::TensorMapAttr>(slot);
+        const int64_t extent = map ? map.extent() : gemm ? gemm.extent(static_cast<size_t>(argument->operand)) : 1;
+        if (!buffer || argument->offset + extent <= static_cast<int64_t>(buffer.getBytes())) continue;
         launch->emitError("verify-exec: an argument beyond buffer '") << buffer.getName() << "' of " << buffer.getBytes() << " bytes";
         return false;
       }

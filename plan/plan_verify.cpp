@@ -237,11 +237,37 @@ class Verifier {
                                 saturating_mul(uint64_t{c.rows} * c.cols, sizeof(float)), c.workspace_bytes};
     for (size_t i = 0; i < slots.size(); ++i) {
       const fb::SlotKind kind = slots[i].kind();
-      if (kind == fb::SlotKind::value || kind == fb::SlotKind::kv_base || (i >= 2 && kind == fb::SlotKind::weight))
+      if (kind == fb::SlotKind::value || kind == fb::SlotKind::kv_base || kind == fb::SlotKind::tensor_map || (i >= 2 && kind == fb::SlotKind::weight))
         return bad("an external call with an impossible argument");
       LLM_TRY(slot(slots[i], t, extents[i]));
     }
     return {};
+  }
+
+  // The driver checks a map, too, but not that it lies in one object: nor does the copy engine.
+  Status tensor_map(const fb::TensorMapT& m, const fb::TargetT& t) {
+    constexpr uint64_t kAlignment = 16, kMaxMapDim = uint64_t{1} << 32, kMaxStride = uint64_t{1} << 40;
+    constexpr uint32_t kMaxBox = 256;
+    uint64_t element = 0, extent = 0;
+    if (t.kind != fb::TargetKind::cuda) return bad("a tensor map of a target without the copy engine");
+    if (!dtype_bytes(m.dtype, element)) return bad("a tensor map of unknown type");
+    if (m.dims.empty() || m.dims.size() > 5 || m.strides.size() + 1 != m.dims.size() || m.box.size() != m.dims.size())
+      return bad("a tensor map of impossible rank");
+    for (uint64_t d : m.dims)
+      if (d == 0 || d > kMaxMapDim) return bad("a tensor map with a dimension of " + number(d));
+    for (uint64_t s : m.strides)
+      if (s == 0 || s >= kMaxStride || s % kAlignment != 0) return bad("a tensor map with a stride of " + number(s) + " bytes");
+    for (uint32_t b : m.box)
+      if (b == 0 || b > kMaxBox) return bad("a tensor map with a box extent of " + number(b));
+    if (m.swizzle != 0 && m.swizzle != 32 && m.swizzle != 64 && m.swizzle != 128) return bad("a tensor map with an unknown swizzle");
+    const uint64_t inner = m.box[0] * element;
+    if (inner % kAlignment != 0 || (m.swizzle != 0 && inner > m.swizzle)) return bad("a tensor map with box rows of " + number(inner) + " bytes");
+    if (!m.base || m.base->kind() == fb::SlotKind::value || m.base->kind() == fb::SlotKind::kv_base || m.base->value() % kAlignment != 0)
+      return bad("a tensor map with an impossible base");
+    extent = m.dims[0] * element;  // below 2^35; each term below 2^72 saturates
+    for (size_t i = 0; i < m.strides.size(); ++i)
+      if (__builtin_add_overflow(extent, saturating_mul(m.dims[i + 1] - 1, m.strides[i]), &extent)) return bad("a tensor map of impossible size");
+    return slot(*m.base, t, extent);
   }
 
   // A pointer with `extent` bytes behind it inside of its object.
@@ -260,6 +286,7 @@ class Verifier {
       case fb::SlotKind::state:
         return s.index() < t.states.size() && in(t.states[s.index()]->bytes) ? Status() : bad("an argument outside of its state buffer");
       case fb::SlotKind::kv_base: return s.index() < plan_.model->layers && s.value() == 0 ? Status() : bad("an argument of a missing layer");
+      case fb::SlotKind::tensor_map: return bad("a tensor map in an impossible place");  // launches look at their own
     }
     return bad("an argument of unknown kind");
   }
@@ -304,7 +331,17 @@ class Verifier {
       for (uint64_t extent : {launch->grid_x, launch->grid_y, launch->grid_z})
         if (extent == 0 || extent > kMaxGridExtent) return bad("a launch with an impossible grid");
       if (launch->slots.size() > kMaxSlots) return bad("a launch with too many arguments");
-      for (const fb::Slot& s : launch->slots) LLM_TRY(slot(s, t));
+      for (const auto& map : launch->maps) {
+        if (!map) return bad("an empty tensor map");
+        LLM_TRY(tensor_map(*map, t));
+      }
+      for (const fb::Slot& s : launch->slots) {
+        if (s.kind() != fb::SlotKind::tensor_map) {
+          LLM_TRY(slot(s, t));
+        } else if (s.index() >= launch->maps.size() || s.value() != 0) {
+          return bad("an argument names a missing tensor map");
+        }
+      }
       if (launch->external) LLM_TRY(external_call(*launch->external, launch->slots, t));
       for (uint32_t before : launch->after)
         if (before >= i) return bad("a launch that waits for a later one");

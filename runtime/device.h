@@ -13,6 +13,7 @@
 #include "kernels_templates/variant.h"
 #include "plan/plan_reader.h"
 #include "plan/result.h"
+#include "runtime/tensor_map.h"
 
 namespace llmrt {
 
@@ -72,6 +73,9 @@ class Device {
 
   // Loads the kernels of a target; called once.
   virtual llm::Status load_code(const llm::PlanFile& plan, const llm::fb::TargetT& target, CodeForm form) = 0;
+
+  // The form that kernels take, to be copied to device memory at a multiple of 64 bytes; its size is a multiple of that. CUDA only.
+  virtual llm::Result<std::vector<std::byte>> encode(const TensorMap& map) = 0;
 
   virtual llm::Result<std::unique_ptr<DeviceProgram>> build(std::span<const ResolvedLaunch> launches) = 0;
 

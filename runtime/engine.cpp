@@ -39,6 +39,7 @@ llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile>
   LLM_TRY(e->chosen_.device->load_code(*e->plan_, e->target(), e->chosen_.form));
   LLM_TRY(e->allocate());
   LLM_TRY(e->load_weights(options.model_dir.empty() ? folder_of(e->plan_->path()) : options.model_dir));
+  LLM_TRY(e->encode_tensor_maps());
   LLM_TRY(e->chosen_.device->synchronize());
   for (const auto& program : e->target().programs) e->programs_.push_back({program.get(), {}});
   return e;
@@ -110,8 +111,9 @@ llm::Status Engine::load_weights(const std::string& model_dir) {
   if (external) {
     LLM_ASSIGN(files_, WeightFiles::open(plan_, model_dir));
     if (plan_->authenticated() && !files_.all_have_digests())
-      chosen_.note += (chosen_.note.empty() ? "" : "; ") + std::string("the signature does not cover the weights in the model folder: ") +
-                      "it does if the plan is compiled with --hash-weights";
+      chosen_.note += std::string(chosen_.note.empty() ? "" : "; ") +
+                      "the signature does not cover the weights in the model folder: it does if the plan is compiled "
+                      "with --hash-weights";
   }
   for (size_t i = 0; i < weights_.size(); ++i) {
     const auto& w = target().weights[i];
@@ -170,6 +172,46 @@ llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, Dev
   return chosen_.device->run_once(l);
 }
 
+DeviceAddress Engine::address(const fb::Slot& s, size_t io_set) const {
+  uint64_t base = 0;
+  switch (s.kind()) {
+    case fb::SlotKind::value:
+    case fb::SlotKind::tensor_map: break;
+    case fb::SlotKind::arena: base = arena_; break;
+    case fb::SlotKind::weight: base = weights_[s.index()]; break;
+    case fb::SlotKind::constant: base = constants_[s.index()]; break;
+    case fb::SlotKind::io: base = io_[io_set].device + plan().io_fields[s.index()]->offset; break;
+    case fb::SlotKind::state: base = states_[s.index()]; break;
+    case fb::SlotKind::kv_base: base = kv_layers_[s.index()]; break;
+  }
+  return base + s.value();
+}
+
+// All tensor maps of the target, equal ones once, in one piece of device memory.
+llm::Status Engine::encode_tensor_maps() {
+  std::map<TensorMap, uint64_t> offsets;
+  std::vector<std::byte> encoded;
+  for (size_t io_set = 0; io_set < kIoSets; ++io_set) {
+    for (const auto& program : target().programs) {
+      for (const auto& launch : program->launches) {
+        for (const auto& map : launch->maps) {
+          const TensorMap key{address(*map->base, io_set), static_cast<llm::ScalarType>(map->dtype), map->dims, map->strides, map->box, map->swizzle};
+          const auto [it, fresh] = offsets.try_emplace(key, encoded.size());
+          if (fresh) {
+            LLM_ASSIGN(const std::vector<std::byte> bytes, chosen_.device->encode(key));
+            encoded.insert(encoded.end(), bytes.begin(), bytes.end());
+          }
+          tensor_maps_[{map.get(), io_set}] = it->second;
+        }
+      }
+    }
+  }
+  if (encoded.empty()) return {};
+  LLM_ASSIGN(const DeviceAddress base, chosen_.device->allocate(encoded.size(), "tensor maps"));
+  for (auto& [map, address] : tensor_maps_) address += base;
+  return chosen_.device->copy_in(base, encoded);
+}
+
 ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
   ResolvedLaunch r;
   r.kernel = launch.kernel;
@@ -180,19 +222,8 @@ ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
   r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
   r.after = launch.after;
   if (const auto& c = launch.external) r.gemm = GemmCall{static_cast<llm::ScalarType>(c->dtype), c->rows, c->cols, c->k, c->workspace_bytes};
-  for (const fb::Slot& s : launch.slots) {
-    uint64_t base = 0;
-    switch (s.kind()) {
-      case fb::SlotKind::value: break;
-      case fb::SlotKind::arena: base = arena_; break;
-      case fb::SlotKind::weight: base = weights_[s.index()]; break;
-      case fb::SlotKind::constant: base = constants_[s.index()]; break;
-      case fb::SlotKind::io: base = io_[io_set].device + plan().io_fields[s.index()]->offset; break;
-      case fb::SlotKind::state: base = states_[s.index()]; break;
-      case fb::SlotKind::kv_base: base = kv_layers_[s.index()]; break;
-    }
-    r.slots.push_back(base + s.value());
-  }
+  for (const fb::Slot& s : launch.slots)
+    r.slots.push_back(s.kind() == fb::SlotKind::tensor_map ? tensor_maps_.at({launch.maps[s.index()].get(), io_set}) : address(s, io_set));
   return r;
 }
 

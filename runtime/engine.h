@@ -82,6 +82,8 @@ class Engine {
   llm::Status load_weights(const std::string& model_dir);
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source, DeviceAddress destination);
   llm::Result<DeviceAddress> compute_row_scale(const llm::fb::WeightT& weight);
+  llm::Status encode_tensor_maps();
+  DeviceAddress address(const llm::fb::Slot& slot, size_t io_set) const;
   ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
   std::vector<ResolvedLaunch> resolve(const llm::fb::ProgramT& program, size_t io_set) const;
   llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);
@@ -98,6 +100,7 @@ class Engine {
   MemoryTable memory_;
   DeviceAddress arena_ = 0;
   std::vector<DeviceAddress> weights_, constants_, states_, kv_layers_;
+  std::map<std::pair<const llm::fb::TensorMapT*, size_t>, DeviceAddress> tensor_maps_;  // encoded, by description and io set
   std::map<std::string, uint64_t> io_offset_;
   std::byte* ring_ = nullptr;
   IoSet io_[kIoSets];

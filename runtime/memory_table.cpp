@@ -21,7 +21,8 @@ bool used_in_place(const fb::WeightT& w, const llm::PlanFile& plan, const Device
   return p.col_begin() == 0 && p.col_end() == tensor.cols;
 }
 
-MemoryTable memory_table(const llm::PlanFile& file, const fb::TargetT& target, const DeviceInfo& device, uint64_t kv_limit) {
+MemoryTable memory_table(const llm::PlanFile& file, const fb::TargetT& target, const DeviceInfo& device,
+                         uint64_t kv_limit) {
   const fb::PlanT& plan = file.index();
   MemoryTable m;
   for (const auto& w : target.weights) (used_in_place(*w, file, device) ? m.mapped_weights : m.weights) += w->bytes;

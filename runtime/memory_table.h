@@ -24,10 +24,11 @@ struct MemoryTable {
 };
 
 // KV: room for max_batch sequences of max_context tokens, or for as many tokens as fit (`kv_limit` bytes if not 0).
-MemoryTable memory_table(const llm::PlanFile& plan, const llm::fb::TargetT& target, const DeviceInfo& device, uint64_t kv_limit);
+MemoryTable memory_table(const llm::PlanFile& plan, const llm::fb::TargetT& target, const DeviceInfo& device,
+                         uint64_t kv_limit);
 
-// Weights that a host-addressable device uses where the file is mapped. None of an authenticated plan whose bytes are checked: the file
-// could change afterwards.
+// Weights that a host-addressable device uses where the file is mapped. None of an authenticated plan whose bytes are
+// checked: the file could change afterwards.
 bool used_in_place(const llm::fb::WeightT& weight, const llm::PlanFile& plan, const DeviceInfo& device);
 
 }  // namespace llmrt

@@ -25,12 +25,44 @@ using Operands = llvm::SmallVectorImpl<mlir::OpAsmParser::UnresolvedOperand>;
 
 constexpr std::pair<llvm::StringLiteral, Access> kAccessWords[] = {{"read", kRead}, {"write", kWrite}, {"read_write", kReadWrite}};
 
-// One argument of a launch: `read %x`, `write %y + 512`, `192`, `1.0E-6` or `null`.
+// `map %x + 512 : bf16 [4096, 64] strides [8192] box [64, 128] swizzle 128`, behind the word `map`.
+mlir::ParseResult parse_map(mlir::OpAsmParser& parser, Operands& pointers, llvm::SmallVectorImpl<mlir::Attribute>& slots) {
+  int64_t offset = 0, swizzle = 0;
+  mlir::Type element;
+  llvm::SmallVector<int64_t> dims, strides, box;
+  const auto list = [&](llvm::SmallVectorImpl<int64_t>& values) {
+    return parser.parseCommaSeparatedList(mlir::AsmParser::Delimiter::Square, [&] { return parser.parseInteger(values.emplace_back()); });
+  };
+  const int64_t operand = static_cast<int64_t>(pointers.size());
+  const llvm::SMLoc where = parser.getCurrentLocation();
+  if (parser.parseOperand(pointers.emplace_back()) || (mlir::succeeded(parser.parseOptionalPlus()) && parser.parseInteger(offset)) ||
+      parser.parseColonType(element) || list(dims) || parser.parseKeyword("strides") || list(strides) || parser.parseKeyword("box") || list(box) ||
+      parser.parseKeyword("swizzle") || parser.parseInteger(swizzle))
+    return failure();
+  const auto map = TensorMapAttr::getChecked([&] { return parser.emitError(where); }, parser.getContext(), operand, offset, element, dims, strides,
+                                             box, swizzle);
+  if (!map) return failure();
+  slots.push_back(map);
+  return success();
+}
+
+void print_map(mlir::OpAsmPrinter& printer, TensorMapAttr map, mlir::Value pointer) {
+  printer << "map " << pointer;
+  if (map.getOffset() != 0) printer << " + " << map.getOffset();
+  printer << " : " << map.getElement() << " [" << map.getDims() << "] strides [" << map.getStrides() << "] box [" << map.getBox() << "] swizzle "
+          << map.getSwizzle();
+}
+
+// One argument of a launch: `read %x`, `write %y + 512`, `map %x ...`, `192`, `1.0E-6` or `null`.
 mlir::ParseResult parse_argument(mlir::OpAsmParser& parser, Operands& pointers, llvm::SmallVectorImpl<mlir::Attribute>& slots,
                                  llvm::SmallVectorImpl<int8_t>& accesses) {
   if (mlir::succeeded(parser.parseOptionalKeyword("null"))) {
     slots.push_back(parser.getBuilder().getUnitAttr());
     return success();
+  }
+  if (mlir::succeeded(parser.parseOptionalKeyword("map"))) {
+    accesses.push_back(kRead);
+    return parse_map(parser, pointers, slots);
   }
   for (const auto& [word, access] : kAccessWords) {
     if (mlir::failed(parser.parseOptionalKeyword(word))) continue;
@@ -63,6 +95,8 @@ void printArguments(mlir::OpAsmPrinter& printer, mlir::Operation*, mlir::Operand
     auto pointer = mlir::dyn_cast<SlotAttr>(slot);
     if (mlir::isa<mlir::UnitAttr>(slot)) {
       printer << "null";
+    } else if (auto map = mlir::dyn_cast<TensorMapAttr>(slot)) {
+      print_map(printer, map, pointers[static_cast<size_t>(map.getOperand())]);
     } else if (!pointer) {
       printer.printAttributeWithoutType(slot);
     } else {
@@ -98,6 +132,41 @@ void ExecDialect::initialize() {
 #define GET_OP_LIST
 #include "dialects/exec/ExecOps.cpp.inc"
       >();
+}
+
+std::optional<SlotPointer> pointer_of(mlir::Attribute slot) {
+  if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) return SlotPointer{pointer.getOperand(), pointer.getOffset()};
+  if (auto map = mlir::dyn_cast<TensorMapAttr>(slot)) return SlotPointer{map.getOperand(), map.getOffset()};
+  return std::nullopt;
+}
+
+// What cuTensorMapEncodeTiled demands.
+LogicalResult TensorMapAttr::verify(llvm::function_ref<mlir::InFlightDiagnostic()> error, int64_t, int64_t offset, mlir::Type element,
+                                    llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, llvm::ArrayRef<int64_t> box, int64_t swizzle) {
+  constexpr int64_t kAlignment = 16, kMaxBox = 256, kMaxDim = int64_t{1} << 32, kMaxStride = int64_t{1} << 40;
+  if (!element.isF16() && !element.isBF16() && !element.isF32()) return error() << "a tensor map's element is f16, bf16 or f32, found " << element;
+  if (dims.size() < 2 || dims.size() > 5 || strides.size() + 1 != dims.size() || box.size() != dims.size())
+    return error() << "a tensor map has 2 to 5 dims, one stride fewer and as many box extents, found " << dims.size() << ", " << strides.size()
+                   << " and " << box.size();
+  if (offset % kAlignment != 0) return error() << "a tensor map's offset is a multiple of " << kAlignment << " bytes, found " << offset;
+  for (int64_t d : dims)
+    if (d < 1 || d > kMaxDim) return error() << "a tensor map's dims are 1 to 2^32, found " << d;
+  for (int64_t s : strides)
+    if (s < 1 || s >= kMaxStride || s % kAlignment != 0)
+      return error() << "a tensor map's strides are multiples of " << kAlignment << " bytes below 2^40, found " << s;
+  for (int64_t b : box)
+    if (b < 1 || b > kMaxBox) return error() << "a tensor map's box extents are 1 to " << kMaxBox << ", found " << b;
+  if (swizzle != 0 && swizzle != 32 && swizzle != 64 && swizzle != 128) return error() << "a tensor map's swizzle is 0, 32, 64 or 128, found " << swizzle;
+  const int64_t inner = box[0] * element.getIntOrFloatBitWidth() / 8;
+  if (inner % kAlignment != 0 || (swizzle != 0 && inner > swizzle))
+    return error() << "a tensor map's box has rows of " << inner << " bytes: a multiple of " << kAlignment << ", at most the swizzle's span";
+  return success();
+}
+
+int64_t TensorMapAttr::extent() const {
+  int64_t bytes = getDims()[0] * getElement().getIntOrFloatBitWidth() / 8;
+  for (size_t i = 0; i < getStrides().size(); ++i) bytes += (getDims()[i + 1] - 1) * getStrides()[i];
+  return bytes;
 }
 
 LogicalResult WeightOp::verify() {
@@ -155,10 +224,12 @@ static LogicalResult verify_launch(LaunchOpInterface launch) {
     if (access < kRead || access > kReadWrite) return launch->emitOpError("unknown access mode ") << static_cast<int>(access);
   int64_t pointers = 0;  // every pointer fills one slot, in order: the printed form relies on it
   for (mlir::Attribute slot : launch.getSlots()) {
-    if (auto pointer = mlir::dyn_cast<SlotAttr>(slot)) {
-      if (pointer.getOperand() != pointers++ || pointers > static_cast<int64_t>(count))
-        return launch->emitOpError("slot names pointer ") << pointer.getOperand() << " of " << count << ", expected " << pointers - 1;
-      if (pointer.getOffset() < 0) return launch->emitOpError("has a negative offset in slot ") << slot;
+    if (const std::optional<SlotPointer> pointer = pointer_of(slot)) {
+      if (pointer->operand != pointers++ || pointers > static_cast<int64_t>(count))
+        return launch->emitOpError("slot names pointer ") << pointer->operand << " of " << count << ", expected " << pointers - 1;
+      if (mlir::isa<TensorMapAttr>(slot) && launch.getAccess()[static_cast<size_t>(pointer->operand)] != kRead)
+        return launch->emitOpError("writes through the tensor map of pointer ") << pointer->operand;
+      if (pointer->offset < 0) return launch->emitOpError("has a negative offset in slot ") << slot;
     } else if (!mlir::isa<mlir::IntegerAttr, mlir::FloatAttr, mlir::UnitAttr>(slot)) {
       return launch->emitOpError("unknown slot ") << slot;
     }

@@ -25,4 +25,10 @@ namespace llmc::exec {
 
 enum Access : int8_t { kRead = 1, kWrite = 2, kReadWrite = 3 };
 
+// The pointer operand that a slot names, and the bytes from it on; nothing for scalars.
+struct SlotPointer {
+  int64_t operand, offset;
+};
+std::optional<SlotPointer> pointer_of(mlir::Attribute slot);
+
 }  // namespace llmc::exec

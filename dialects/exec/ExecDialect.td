@@ -31,4 +31,24 @@ def Exec_SlotAttr : AttrDef<Exec_Dialect, "Slot"> {
   let assemblyFormat = "`<` $operand (`+` $offset^)? `>`";
 }
 
+def Exec_TensorMapAttr : AttrDef<Exec_Dialect, "TensorMap"> {
+  let mnemonic = "tensor_map";
+  let summary = "An argument slot filled with the address of a tensor map (cuTensorMapEncodeTiled) of memory at a pointer operand";
+  let description = [{
+    The array of `element` begins at pointer operand `operand` plus `offset` bytes. `dims` (elements), `strides` (bytes, of dimensions 1, 2, ...) and `box`
+    (elements copied at once) go from the innermost dimension outwards. `swizzle`: bytes of the pattern in shared memory, 0 for none. The
+    map itself is encoded and copied to the device when the plan is loaded.
+  }];
+  let parameters = (ins "int64_t":$operand, "int64_t":$offset, "mlir::Type":$element, ArrayRefParameter<"int64_t">:$dims,
+                        ArrayRefParameter<"int64_t">:$strides, ArrayRefParameter<"int64_t">:$box, "int64_t":$swizzle);
+  let assemblyFormat = [{
+    `<` $operand `+` $offset `,` $element `,` `[` $dims `]` `,` `[` $strides `]` `,` `[` $box `]` `,` $swizzle `>`
+  }];
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    // Bytes from the first element to the end of the last.
+    int64_t extent() const;
+  }];
+}
+
 #endif

@@ -128,7 +128,8 @@ defvar Exec_launchArguments = (ins ArrayAttr:$slots, DenseI8ArrayAttr:$access, S
 def Exec_LaunchOp : Exec_Op<"launch", [Exec_LaunchOpInterface]> {
   let summary = "One kernel launch";
   let description = [{
-    The list in parentheses fills the argument block slot by slot: a pointer, with what the kernel does to it and an offset in bytes; an
+    The list in parentheses fills the argument block slot by slot: a pointer, with what the kernel does to it and an offset in bytes; the
+    address of a tensor map of what the kernel reads at a pointer (`map %x : bf16 [4096, 64] strides [8192] box [64, 128] swizzle 128`); an
     integer or a float, which is itself; or `null`. `after` lists the launches (by position in the program) that must have
     finished. `bytes` and `flops` are linear functions of the true counts: coefficients of (1, tokens, sequences, logit rows,
     KV): KV counts cache entries of the step's sequences for bytes, pairs of a query and an entry for operations.
@@ -136,7 +137,7 @@ def Exec_LaunchOp : Exec_Op<"launch", [Exec_LaunchOpInterface]> {
     exec.launch @add_tile grid [1, 16, 1] (read %counts, read %x, read %y + 512, write %sum, 0, 192, 192, 1024) after [3, 4]
         {op = "add", layer = "layers.0.residual", bytes = ..., flops = ...}
     ```
-    In the attributes, slot `#exec.ptr<i>` is pointer operand i, and `access` holds 1 (read), 2 (write) or 3 (both) per pointer.
+    In the attributes, slots `#exec.ptr<i>` and `#exec.tensor_map<i ...>` name pointer operand i, and `access` holds 1 (read), 2 (write) or 3 (both) per pointer.
     With `blocks_per_sm` the grid's first extent is bounded by that many blocks for each SM of the device, filled in at load. `programmatic`: the
     launch may start before its only predecessor has ended, and waits for it by itself (programmatic dependent launch).
   }];

@@ -30,10 +30,12 @@ KERNEL_FN void dependency_trigger() {
 #endif
 }
 
-// LLM_KERNEL(entry, threads, min_blocks, Args, body<types...>); LLM_KERNEL_EARLY for bodies that wait for themselves.
+// LLM_KERNEL(entry, threads, min_blocks, Args, body<types...>); LLM_KERNEL_EARLY for bodies that wait for themselves, whose
+// shared memory is aligned as swizzled tensor copies need it.
 #define LLM_KERNEL_EARLY(entry, threads, min_blocks, Args, ...)                                               \
-  extern "C" __global__ void __launch_bounds__(threads, min_blocks) entry(LLM_GRID_CONSTANT Args args) {      \
-    extern __shared__ __align__(128) char llm_shared[];                                                       \
+  extern "C" __global__ void __launch_bounds__(threads, min_blocks)                               \
+      entry(LLM_GRID_CONSTANT Args args) {                                                                    \
+    extern __shared__ __align__(1024) char llm_shared[];                                                      \
     __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                       \
   }
 #define LLM_KERNEL(entry, threads, min_blocks, Args, ...)                                                     \

@@ -97,6 +97,8 @@ class CpuDevice : public Device {
   }
 
   // Maps the very bytes that were verified: a sealed memory file.
+  llm::Result<std::vector<std::byte>> encode(const TensorMap&) override { return llm::Error{"an x86 target has no tensor maps"}; }
+
   llm::Status load_code(const llm::PlanFile& plan, const fb::TargetT& target, CodeForm) override {
     for (const auto& k : target.kernels)
       if (target.modules[k->module_index]->object < 0) return llm::Error{"kernel " + k->name + " has no x86 code"};

@@ -8,6 +8,7 @@
 
 #include "runtime/cuda/cublas.h"
 #include "runtime/cuda/cuda_handles.h"
+#include "runtime/cuda/tensor_map.h"
 
 namespace llmrt {
 namespace {
@@ -139,6 +140,14 @@ class CudaDevice : public Device {
       LLM_ASSIGN(cublas_, Cublas::open(context_));
     }
     return {};
+  }
+
+  Result<std::vector<std::byte>> encode(const TensorMap& map) override {
+    LLM_TRY(enter());
+    LLM_ASSIGN(const CUtensorMap encoded, encode_tensor_map(driver(), map));
+    std::vector<std::byte> bytes(sizeof(encoded));
+    std::memcpy(bytes.data(), &encoded, sizeof(encoded));
+    return bytes;
   }
 
   Result<std::unique_ptr<DeviceProgram>> build(std::span<const ResolvedLaunch> launches) override {

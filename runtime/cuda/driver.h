@@ -66,7 +66,9 @@
   X(cuOccupancyMaxActiveBlocksPerMultiprocessor)
 
 // Functions of newer drivers; null where the driver lacks them.
-#define LLMRT_OPTIONAL_CUDA_FUNCTIONS(X) X(cuGraphAddDependencies_v2)  // CUDA 12.3: programmatic edges
+#define LLMRT_OPTIONAL_CUDA_FUNCTIONS(X)                   \
+  X(cuGraphAddDependencies_v2) /* 12.3: programmatic edges */ \
+  X(cuTensorMapEncodeTiled)
 
 namespace llmrt {
 

@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <tuple>
+
+#include "runtime/cuda/tensor_map.h"
 
 namespace llm_test {
 
@@ -41,6 +44,10 @@ void Gpu::check(CUresult status, const char* what) const {
 }
 
 void Gpu::synchronize() const { check(driver->cuStreamSynchronize(stream), "running a kernel"); }
+
+void Gpu::announce(const std::string& what) const {
+  if (verbose) std::fprintf(stderr, "running %s\n", what.c_str());
+}
 
 // --- Device memory
 // ------------------------------------------------------------------------------------------------------
@@ -184,10 +191,11 @@ DeviceArray<StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, i
 void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const {
   const llm::Variant& v = *instance->variant;
   const auto tiles = [](int64_t n, int tile) { return static_cast<unsigned>(tile ? (n + tile - 1) / tile : 1); };
-  unsigned grid_x = tiles(columns, v.tile_cols);
+  unsigned grid_x = tiles(columns, v.tile_cols), grid_y = tiles(rows, v.tile_rows);
+  if (v.flat_grid) grid_x *= grid_y, grid_y = 1;
   if (v.blocks_per_sm) grid_x = std::min(grid_x, static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units));
   void* parameters[] = {const_cast<void*>(args)};
-  gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, tiles(rows, v.tile_rows),
+  gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, grid_y,
                                          static_cast<unsigned>(splits), static_cast<unsigned>(v.threads), 1, 1,
                                          static_cast<unsigned>(v.shared_bytes), gpu->stream, parameters, nullptr),
              instance->entry().c_str());
@@ -213,14 +221,41 @@ double Kernel::time_bytes(const void* args, int64_t columns, int64_t rows, int64
   return ms * 1e3 / repeats;
 }
 
-void Outcome::near(double out, double expected, double limit, const char* what) {
+LinearMaps::LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const void* w, int64_t n, int64_t k)
+    : maps_(*kernel.gpu, kernel.instance->variant->x_box_rows ? 2 * llmrt::kTensorMapBytes : 0) {
+  const llm::Variant& v = *kernel.instance->variant;
+  if (!v.x_box_rows) return;
+  constexpr uint32_t kBoxBytes = 128;
+  CUtensorMap maps[2];
+  int i = 0;
+  for (const auto& [base, map_rows, type, box_rows] : {std::tuple{x, rows, kernel.instance->operand, v.x_box_rows},
+                                                       std::tuple{w, n, kernel.instance->weight, v.w_box_rows}}) {
+    const auto element = static_cast<uint32_t>(bytes_of(type));
+    const auto columns = static_cast<uint64_t>(k);
+    const llmrt::TensorMap map = {reinterpret_cast<uint64_t>(base),
+                                  type,
+                                  {columns, static_cast<uint64_t>(map_rows)},
+                                  {columns * element},
+                                  {kBoxBytes / element, static_cast<uint32_t>(box_rows)},
+                                  kBoxBytes};
+    const auto encoded = llmrt::encode_tensor_map(*kernel.gpu->driver, map);
+    if (!encoded) fail(encoded.error().message);
+    maps[i++] = *encoded;
+  }
+  maps_.write(maps, sizeof(maps));
+}
+
+void Outcome::near(double out, double expected, double limit, const char* what, int row, int column) {
   const double error = std::abs(out - expected);
   const double ratio = error == 0 ? 0 : error / limit;
   if (std::isnan(ratio) || ratio > 1) {
-    if (failure.empty()) {
-      char text[160];
-      std::snprintf(text, sizeof(text), "%s: %.9g, expected %.9g, limit %.3g", what, out, expected, limit);
-      failure = text;
+    constexpr int kReported = 4;
+    if (++wrong <= kReported) {
+      char text[200];
+      int length = std::snprintf(text, sizeof(text), "%s%s", wrong > 1 ? "; " : "", what);
+      if (row >= 0) length += std::snprintf(text + length, sizeof(text) - length, " [%d, %d]", row, column);
+      std::snprintf(text + length, sizeof(text) - length, ": %.9g, expected %.9g, limit %.3g", out, expected, limit);
+      failure += text;
     }
   }
   worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);

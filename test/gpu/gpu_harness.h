@@ -26,10 +26,12 @@ struct Gpu {
   std::string name;
   int cc = 0;     // compute capability * 10
   int units = 1;  // SMs
+  bool verbose = false;  // says what is about to run: a kernel may hang
 
   static Gpu open();
   void check(CUresult status, const char* what) const;
   void synchronize() const;
+  void announce(const std::string& what) const;
 };
 
 // Device memory between guards that are checked when it is read; poisoned with 0xff (NaN in every float type) unless
@@ -130,15 +132,27 @@ struct Kernel {
   double time_bytes(const void* args, int64_t columns, int64_t rows, int64_t splits) const;
 };
 
+// The tensor maps of x [rows, k] and w [n, k] for a variant with box rows, and null pointers for the others.
+class LinearMaps {
+ public:
+  LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const void* w, int64_t n, int64_t k);
+  const void* x() const { return maps_.size() ? maps_.ptr<char>() : nullptr; }
+  const void* w() const { return maps_.size() ? maps_.ptr<char>() + 128 : nullptr; }
+
+ private:
+  DeviceBytes maps_;
+};
+
 // What one instance's test found.
 struct Outcome {
   double worst = 0;     // largest error / limit
-  std::string failure;  // first failure, empty: passed
+  std::string failure;  // first failures, empty: passed
+  int64_t wrong = 0;    // values beyond their limit
   double us = 0;        // time of the large shape
   std::string rate;     // "3010 GB/s"
 
-  // |out - expected| <= limit; NaN fails.
-  void near(double out, double expected, double limit, const char* what);
+  // |out - expected| <= limit; NaN fails. `row` and `column` say where.
+  void near(double out, double expected, double limit, const char* what, int row = -1, int column = -1);
   void exact(bool equal, const std::string& what);
   void bandwidth(double bytes) { set_rate(bytes / us * 1e-3, "GB/s"); }
   void throughput(double operations) { set_rate(operations / us * 1e-6, "TFLOP/s"); }
@@ -182,6 +196,9 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);    // embed, norms, glu, elementwise, rope, ...
 Outcome test_step_input(const Kernel& kernel, Rng& rng, bool timing);  // prepare, advance, row_scale
+
+// Rates of a linear layer at the projections of an 8B model; for variants of many rows.
+void time_projections(const Kernel& kernel, Rng& rng, Outcome& outcome);
 
 // One shape of test_linear, and one head layout of test_attention.
 struct LinearShape {

@@ -1,6 +1,6 @@
 // Differential test of the CUDA kernels on a GPU: every instance of a bundle (see kernel_bundle.cpp) against float64.
 //
-//   kernel_test --bundle FILE --arch sm_61 [--filter TEXT] [--seed N] [--no-timing] [--instances N/M]
+//   kernel_test --bundle FILE --arch sm_61 [--filter TEXT] [--seed N] [--no-timing] [--instances N/M] [--verbose]
 //
 // One line an instance: the largest error as a share of its limit, and for a large shape the time and the rate.
 // --instances 0/4 runs every fourth instance from the first: several processes can share a bundle. Exit status 1 when
@@ -41,10 +41,12 @@ std::map<std::string, std::string> read_bundle(const std::string& path, const st
 
 int main(int argc, char** argv) {
   std::map<std::string, std::string> options;
-  bool timing = true;
+  bool timing = true, verbose = false;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--no-timing") == 0) {
       timing = false;
+    } else if (std::strcmp(argv[i], "--verbose") == 0) {
+      verbose = true;
     } else if (i + 1 < argc) {
       options[argv[i]] = argv[i + 1];
       ++i;
@@ -53,14 +55,16 @@ int main(int argc, char** argv) {
   if (!options.count("--bundle") || !options.count("--arch")) {
     std::fprintf(
         stderr,
-        "usage: kernel_test --bundle FILE --arch NAME [--filter TEXT] [--seed N] [--no-timing] [--instances N/M]\n");
+        "usage: kernel_test --bundle FILE --arch NAME [--filter TEXT] [--seed N] [--no-timing] [--instances N/M] "
+        "[--verbose]\n");
     return 2;
   }
   const uint64_t seed = options.count("--seed") ? std::stoull(options["--seed"]) : std::random_device()();
   unsigned first = 0, every = 1;
   if (options.count("--instances")) std::sscanf(options["--instances"].c_str(), "%u/%u", &first, &every);
   const auto code = read_bundle(options["--bundle"], options["--arch"]);
-  const Gpu gpu = Gpu::open();
+  Gpu gpu = Gpu::open();
+  gpu.verbose = verbose;
   std::printf("%s (sm_%d), code for %s, seed %llu\n", gpu.name.c_str(), gpu.cc, options["--arch"].c_str(),
               static_cast<unsigned long long>(seed));
 

@@ -61,11 +61,16 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
 
   // The bucket is larger than the true count: rows beyond it must stay untouched.
   const int bucket = s.rows + 3;
-  TypedArray device_x(gpu, x, instance.operand), device_w(gpu, stored(instance, w, s.n, s.k), instance.weight),
+  std::vector<double> bucket_x = x;
+  bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // and what stands in them must not matter
+  TypedArray device_x(gpu, bucket_x, instance.operand), device_w(gpu, stored(instance, w, s.n, s.k), instance.weight),
       device_bias(gpu, bias, instance.weight);
   DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * s.n);
   DeviceArray<float> scales(gpu, row_scales(w, s.n, s.k));
   const auto counts = make_counts(gpu, s.rows, 1, 1);
+  const std::string shape = std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
+  gpu.announce(kernel.instance->entry() + " at " + shape);
+  const LinearMaps maps(kernel, device_x.ptr(), bucket, device_w.ptr(), s.n, s.k);
   const LinearArgs args = {counts.get(),
                            device_x.ptr(),
                            device_w.ptr(),
@@ -76,7 +81,9 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
                            kRowsTokens,
                            s.n,
                            s.k,
-                           1};
+                           1,
+                           maps.x(),
+                           maps.w()};
   kernel.launch(args, s.n, bucket);
   const std::vector<float> result = out.values();
   for (int r = 0; r < s.rows; ++r) {
@@ -90,14 +97,14 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
       // fp32 accumulation; tensor cores truncate, hence the factor. Operands rounded to fp16 add their own rounding.
       const double eps = scaled && instance.operand == ScalarType::kF32 ? 0x1p-11 : 0;
       outcome.near(result[static_cast<size_t>(r) * s.n + c], sum,
-                   (eps + 0x1p-24 * 4 * std::sqrt(s.k)) * magnitude + 1e-35, "linear");
+                   (eps + 0x1p-24 * 4 * std::sqrt(s.k)) * magnitude + 1e-35, "linear", r, c);
     }
   }
   for (size_t i = static_cast<size_t>(s.rows) * s.n; i < result.size(); ++i) {
     outcome.exact(std::isnan(result[i]), "a row beyond the true count was written");
   }
   if (!outcome.failure.empty()) {
-    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
+    outcome.failure += " at " + shape + (outcome.wrong ? ", " + std::to_string(outcome.wrong) + " wrong" : "");
   }
 }
 
@@ -107,12 +114,20 @@ Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing) {
   bool with_bias = false;
   using Shape = LinearShape;
   for (const Shape& s : {Shape{1, 257, 896}, Shape{3, 97, 136}, Shape{8, 257, 896}, Shape{17, 130, 331},
-                         Shape{100, 257, 264}, Shape{2, 33, 17}, Shape{130, 129, 40}, Shape{200, 64, 1096}}) {
-    if (s.k % v.k_multiple != 0) continue;
+                         Shape{100, 257, 264}, Shape{2, 33, 17}, Shape{130, 129, 40}, Shape{200, 64, 1096},
+                         Shape{64, 800, 1160}, Shape{300, 530, 72}}) {
+    if (s.k % v.k_multiple != 0 || (v.flat_grid && v.max_rows && s.rows > v.max_rows)) continue;
+    if (s.rows * s.n > 30000 && !v.flat_grid) continue;  // many tiles
+    kernel.blocks = v.blocks_per_sm ? s.rows % 3 + 2 : 0;
     check_linear(kernel, rng, s, with_bias = !with_bias, outcome);
     if (!outcome.failure.empty()) break;
   }
+  kernel.blocks = 0;
   if (!timing) return outcome;
+  if (v.flat_grid) {
+    time_projections(kernel, rng, outcome);
+    return outcome;
+  }
 
   // Few rows: weights far beyond the L2. Many: a projection of an 8B model. The naive kernel gets a smaller one.
   const bool naive = std::string(v.name) == "naive";
@@ -126,7 +141,8 @@ Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing) {
   gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(w.ptr()), 0x11, weight_bytes, gpu.stream);
   DeviceArray<float> out(gpu, static_cast<size_t>(rows) * n);
   const auto counts = make_counts(gpu, rows, 1, 1);
-  const LinearArgs args = {counts.get(), x.ptr(), w.ptr(), nullptr, out.get(), nullptr, nullptr, kRowsTokens, n, k, 1};
+  const LinearArgs args = {counts.get(), x.ptr(),     w.ptr(), nullptr, out.get(), nullptr, nullptr,
+                           kRowsTokens,  n,           k,       1,       nullptr,   nullptr};
   outcome.us = kernel.time_us(args, n, rows);
   if (v.max_rows) {
     outcome.bandwidth(static_cast<double>(weight_bytes + x_bytes) + 4.0 * rows * n);

@@ -30,12 +30,17 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   std::vector<double> squares = random_values(rng, static_cast<size_t>(parts_in) * bucket, std::sqrt(s.k), ScalarType::kF32);
   for (double& v : squares) v = rounded(v * v + 1, ScalarType::kF32);
 
-  TypedArray device_x(gpu, x, operand), device_w(gpu, w, weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
+  std::vector<double> bucket_x = x;
+  bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // rows beyond the true count must not matter
+  TypedArray device_x(gpu, bucket_x, operand), device_w(gpu, w, weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
   TypedArray out(gpu, static_cast<size_t>(bucket) * width, glu ? operand : ScalarType::kF32);
   TypedArray scaled(gpu, static_cast<size_t>(bucket) * s.n, operand);
   DeviceArray<float> squares_out(gpu, static_cast<size_t>(parts_out) * bucket);
   const auto counts = make_counts(gpu, s.rows, 1, 1);
+  gpu.announce(kernel.instance->entry() + " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " +
+               std::to_string(s.k));
+  const LinearMaps maps(kernel, device_x.ptr(), bucket, device_w.ptr(), s.n, s.k);
   const FusedLinearArgs args = {counts.get(),
                                 device_x.ptr(),
                                 device_w.ptr(),
@@ -51,7 +56,9 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
                                 s.k,
                                 with.squares ? parts_in : 0,
                                 bucket,
-                                eps};
+                                eps,
+                                maps.x(),
+                                maps.w()};
   kernel.launch(args, width, bucket);
 
   // The products, their rounding limits, and what becomes of them.
@@ -85,16 +92,16 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
         expected += residual[static_cast<size_t>(r) * s.n + c];
         error += 0x1p-24 * 2 * (std::abs(expected) + 1);
       }
-      outcome.near(got, expected, error, family.c_str());
+      outcome.near(got, expected, error, family.c_str(), r, c);
       if (!norm) continue;
       const double value = expected * norm_weight[c];
       outcome.near(scaled_result[static_cast<size_t>(r) * s.n + c], value,
-                   error * std::abs(norm_weight[c]) + 0x1p-22 * std::abs(value) + rounding_limit(value, operand), "scaled");
+                   error * std::abs(norm_weight[c]) + 0x1p-22 * std::abs(value) + rounding_limit(value, operand), "scaled", r, c);
       part_squares[c / 16] += expected * expected;
       part_limits[c / 16] += 2 * std::abs(expected) * error + 0x1p-20 * expected * expected;
     }
     for (int p = 0; norm && p < parts_out; ++p)
-      outcome.near(squares_result[static_cast<size_t>(p) * bucket + r], part_squares[p], part_limits[p], "squares");
+      outcome.near(squares_result[static_cast<size_t>(p) * bucket + r], part_squares[p], part_limits[p], "squares", r, p);
   }
   for (size_t i = static_cast<size_t>(s.rows) * width; i < result.size(); ++i)
     outcome.exact(std::isnan(result[i]), "a row beyond the true count was written");
@@ -111,18 +118,26 @@ Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing) {
   const bool glu = std::string(v.family) == "linear_glu";
   int number = 0;
   for (const Shape& s : {Shape{1, 258, 896}, Shape{3, 98, 136}, Shape{8, 258, 1152}, Shape{17, 130, 328}, Shape{100, 258, 264}, Shape{2, 34, 24},
-                         Shape{32, 96, 520}, Shape{130, 162, 40}, Shape{200, 64, 1096}, Shape{5, 1000, 72}}) {
-    if (s.k % v.k_multiple != 0) continue;
+                         Shape{32, 96, 520}, Shape{130, 162, 40}, Shape{200, 64, 1096}, Shape{5, 1000, 72}, Shape{64, 800, 1160},
+                         Shape{300, 1060, 72}, Shape{33, 259, 64}, Shape{129, 387, 200}, Shape{2300, 80, 72}, Shape{4400, 34, 24}}) {
+    if (s.k % v.k_multiple != 0 || (glu && s.n % 2 != 0) || (v.flat_grid && v.max_rows && s.rows > v.max_rows)) continue;
+    if (s.rows * s.n > 30000 && !v.flat_grid) continue;  // many tiles
     const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3};
     kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
     ++number;
     check_shape(kernel, rng, s, with, outcome);
     if (outcome.failure.empty()) continue;
-    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k);
+    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k) +
+                       (with.bias ? ", bias" : "") + (with.squares ? ", squares" : "") + (with.norm ? ", norm" : "") +
+                       (outcome.wrong ? ", " + std::to_string(outcome.wrong) + " wrong" : "");
     break;
   }
   kernel.blocks = 0;
   if (!timing) return outcome;
+  if (v.flat_grid) {
+    time_projections(kernel, rng, outcome);
+    return outcome;
+  }
 
   // A projection of an 8B model: weights far beyond the L2.
   const int rows = v.max_rows ? v.max_rows : 1024, n = v.max_rows || glu ? 28672 : 4096, k = 4096;

@@ -32,7 +32,7 @@ func.func @forward_t16_s8_l16(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
   %h = llm.rms_norm %x, %nw {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<8xbf16>) -> tensor<?x8xf32> loc("h")
   %w = llm.weight [#llm.part<"q" rows 0 to 8 cols 0 to 8>, #llm.part<"k" rows 0 to 4 cols 0 to 8>, #llm.part<"v" rows 0 to 4 cols 0 to 8>] : tensor<16x8xbf16>
   // CHECK: %[[QKV:.*]] = exec.buffer "qkv" 1024
-  // CHECK: exec.launch @linear_{{.*}}__w_bf16__x_float grid {{.*}} (read %counts, read %[[H]], read %q{{.*}}, null, write %[[QKV]], null, null, 0, 16, 8, 1)
+  // CHECK: exec.launch @linear_{{.*}}__w_bf16__x_float grid {{.*}} (read %counts, read %[[H]], read %q{{.*}}, null, write %[[QKV]], null, null, 0, 16, 8, 1, null, null)
   // Weights once per step, activations per token; two operations per weight and token.
   // CHECK-SAME: bytes = array<f64: 2.560000e+02, 9.600000e+01, 0.000000e+00, 0.000000e+00, 0.000000e+00>, flops = array<f64: 0.000000e+00, 2.560000e+02, 0.000000e+00, 0.000000e+00, 0.000000e+00>
   %qkv = llm.linear %h, %w : (tensor<?x8xf32>, tensor<16x8xbf16>) -> tensor<?x16xf32> loc("qkv")
@@ -56,7 +56,7 @@ func.func @forward_t16_s8_l16(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
   // CHECK: exec.launch @rope_kv_write_head__w_float__kv_bf16 {{.*}} read_write %kv1, read %block_table + 1024, 32, 256,
   %qo2, %d1 = llm.rope_kv_write %a, %k, %v table %t into %d0 {head_dim = 4 : i64, eps = 0.0 : f64}
       : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x8xf32>
-  // CHECK: exec.launch @attention_head__x_float__kv_bf16 {{.*}} read %kv1, read %block_table + 1024, 32, 256, 16, 1, 4, 2, 64, 1, 5.000000e-01)
+  // CHECK: exec.launch @attention_head__x_float__kv_bf16 {{.*}} read %kv1, read %block_table + 1024, 32, 256, 16, 1, 4, 2, 64, 1, 5.000000e-01, null)
   %b = llm.attention %qo2, %d1 {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 64 : i64, scale = 0.5 : f64, kv_element = bf16}
       : (tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: exec.launch @add_rms_norm_row__w_bf16__x_float grid [1, 16, 1] (read %counts, read %[[X]], read %{{.*}}, read %norm, write %[[SUM:.*]], write %{{.*}}, 0, 8, 1.000000e-05)
@@ -68,7 +68,7 @@ func.func @forward_t16_s8_l16(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
   // CHECK: exec.launch @rms_norm_row__w_bf16__x_float grid [1, 16, 1] (read %counts, read %[[L]], read %norm, write %hidden, 2, 8, 1, 8, 1.000000e-05)
   %hidden = llm.rms_norm %l, %nw {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<8xbf16>) -> tensor<?x8xf32>
   // The tied head reads the table in the layout of linear layers: a second buffer of the same source.
-  // CHECK: exec.launch @linear_{{.*}}__w_bf16__x_float grid {{.*}} (read %counts, read %hidden, read %embed{{.+}}, null, write %logits, null, null, 2, 32, 8, 1)
+  // CHECK: exec.launch @linear_{{.*}}__w_bf16__x_float grid {{.*}} (read %counts, read %hidden, read %embed{{.+}}, null, write %logits, null, null, 2, 32, 8, 1, null, null)
   %logits = llm.linear %hidden, %table : (tensor<?x8xf32>, tensor<32x8xbf16>) -> tensor<?x32xf32>
   return %logits, %hidden : tensor<?x32xf32>, tensor<?x8xf32>
 }

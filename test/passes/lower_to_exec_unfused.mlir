@@ -39,7 +39,7 @@ func.func @forward_t4(%tokens: tensor<?xi32>, %positions: tensor<?xi32>, %rows: 
   %g = llm.glu %r, %k : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   %w = llm.weight [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : tensor<8x8xf32>
   %b = llm.weight [#llm.part<"b" rows 0 to 8 cols 0 to 1>] : tensor<8xf32>
-  // CHECK: exec.launch @linear_{{.*}}__w_float__x_float {{.*}} (read %counts, read %{{[0-9]+}}, read %w, read %b, write %{{[0-9]+}}, null, null, 0, 8, 8, 1)
+  // CHECK: exec.launch @linear_{{.*}}__w_float__x_float {{.*}} (read %counts, read %{{[0-9]+}}, read %w, read %b, write %{{[0-9]+}}, null, null, 0, 8, 8, 1, null, null)
   %o = llm.linear %g, %w bias %b : (tensor<?x8xf32>, tensor<8x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %l = llm.gather_rows %o, %rows : (tensor<?x8xf32>, tensor<?xi32>) -> tensor<?x8xf32>
   return %l, %l : tensor<?x8xf32>, tensor<?x8xf32>

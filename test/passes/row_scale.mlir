@@ -14,7 +14,7 @@ func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?x
     attributes {llm.bucket = array<i64: 512, 8, 16>} {
   // SCALED-DAG: %w = exec.weight_ptr @w
   // SCALED-DAG: %[[SCALE:.*]] = exec.weight_ptr @w.row_scale
-  // SCALED: exec.launch @linear_wmma_scaled_64x64__w_bf16__x_float grid [16, 8, 1] (read %counts, read %{{.*}}, read %w, null, write %{{.*}}, null, read %[[SCALE]], 0, 1024, 1024, 1)
+  // SCALED: exec.launch @linear_wmma_scaled_64x64__w_bf16__x_float grid [16, 8, 1] (read %counts, read %{{.*}}, read %w, null, write %{{.*}}, null, read %[[SCALE]], 0, 1024, 1024, 1, null, null)
   %w = llm.weight [#llm.part<"w" rows 0 to 1024 cols 0 to 1024>] : tensor<1024x1024xbf16>
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   // Two layers of one weight share its scales.
@@ -30,7 +30,7 @@ func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?x
 // One token is a matter of bandwidth, and goes without: the bucket's launch has no scale.
 // CHECK-LABEL: exec.program @program_forward_t1
 // SCALED-NOT: exec.weight_ptr @w.row_scale
-// SCALED: exec.launch @linear_gemv_{{[a-z0-9_]+}}__w_bf16__x_float {{.*}} read %w, null, write %{{.*}}, null, null, 0, 1024, 1024, 1)
+// SCALED: exec.launch @linear_gemv_{{[a-z0-9_]+}}__w_bf16__x_float {{.*}} read %w, null, write %{{.*}}, null, null, 0, 1024, 1024, 1, null, null)
 func.func @forward_t1(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> (tensor<?x1024xf32>, tensor<?x1024xf32>)
     attributes {llm.bucket = array<i64: 1, 1, 1>} {
   %w = llm.weight [#llm.part<"w" rows 0 to 1024 cols 0 to 1024>] : tensor<1024x1024xbf16>
@@ -40,7 +40,7 @@ func.func @forward_t1(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi3
 
 // float16 weights are what these cores take: no scales.
 // CHECK-LABEL: exec.program @program_forward_t256
-// SCALED: exec.launch @linear_{{.*}}__w_f16__x_float {{.*}} null, null, 0, 1024, 1024, 1)
+// SCALED: exec.launch @linear_{{.*}}__w_f16__x_float {{.*}} null, null, 0, 1024, 1024, 1, null, null)
 func.func @forward_t256(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> (tensor<?x1024xf32>, tensor<?x1024xf32>)
     attributes {llm.bucket = array<i64: 256, 8, 16>} {
   %v = llm.weight [#llm.part<"v" rows 0 to 1024 cols 0 to 1024>] : tensor<1024x1024xf16>

@@ -179,3 +179,13 @@ exec.program @gemm_on_its_operand "forward" tokens 32 seqs 1 logits 1 arena 1536
   %s = exec.state "gemm_workspace"
   exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
 }
+
+// -----
+
+// A map of 16 rows of 128 bytes, of which the last one is not there.
+exec.kernel @k "k" from "k.h" {family = "k", variant = "k", threads = 1 : i64, shared_bytes = 0 : i64}
+exec.program @map_beyond "forward" tokens 1 seqs 1 logits 1 arena 2048 {
+  %y = exec.buffer "y" 2032 at 0
+  // expected-error @+1 {{verify-exec: an argument beyond buffer 'y' of 2032 bytes}}
+  exec.launch @k grid [1, 1, 1] (map %y : bf16 [64, 16] strides [128] box [64, 16] swizzle 128) after [] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "k", layer = ""}
+}

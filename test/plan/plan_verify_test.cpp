@@ -69,6 +69,20 @@ fb::ExternalCallT& set_external(fb::PlanT& p) {
   return c;
 }
 
+// Launch 0 takes a tensor map of the 4 rows x 32 bytes at the end of the arena, of a CUDA target.
+fb::TensorMapT& set_map(fb::PlanT& p) {
+  fb::TargetT& t = target(p);
+  t.kind = fb::TargetKind::cuda;
+  t.modules[0]->object = -1, t.modules[0]->cubin = kCodeSegment;
+  fb::LaunchT& l = launch(p, 0);
+  l.slots = {fb::Slot(0, 0, fb::SlotKind::tensor_map)};
+  auto m = std::make_unique<fb::TensorMapT>();
+  m->base = std::make_unique<fb::Slot>(4096 - 128, 0, fb::SlotKind::arena);
+  m->dims = {8, 4}, m->strides = {32}, m->box = {8, 2}, m->swizzle = 32;
+  l.maps.push_back(std::move(m));
+  return *l.maps[0];
+}
+
 const Corruption kCorruptions[] = {
     // clang-format off
     // Segments
@@ -211,6 +225,27 @@ const Corruption kCorruptions[] = {
     {"external_w", [](auto& p) { set_external(p).cols = 13; }, "an argument outside of its weight"},
     {"external_out", [](auto& p) { set_external(p), launch(p, 0).slots[2] = fb::Slot(4096 - 191, 0, fb::SlotKind::arena); }, "an argument outside of the arena"},
     {"external_huge", [](auto& p) { auto& c = set_external(p); c.rows = c.cols = c.k = 0x7fffffff; }, "an argument outside of the arena"},
+    {"map_on_x86", [](auto& p) { set_map(p), target(p).kind = fb::TargetKind::x86, target(p).modules[0]->object = kCodeSegment; }, "a tensor map of a target without the copy engine"},
+    {"map_missing", [](auto& p) { set_map(p), launch(p, 0).slots = {fb::Slot(0, 1, fb::SlotKind::tensor_map)}; }, "an argument names a missing tensor map"},
+    {"map_offset", [](auto& p) { set_map(p), launch(p, 0).slots = {fb::Slot(64, 0, fb::SlotKind::tensor_map)}; }, "an argument names a missing tensor map"},
+    {"map_type", [](auto& p) { set_map(p).dtype = 3; }, "a tensor map of unknown type"},
+    {"map_rank", [](auto& p) { set_map(p).strides = {32, 32}; }, "a tensor map of impossible rank"},
+    {"map_no_dims", [](auto& p) { auto& m = set_map(p); m.dims.clear(), m.strides.clear(), m.box.clear(); }, "a tensor map of impossible rank"},
+    {"map_dim", [](auto& p) { set_map(p).dims = {8, (uint64_t{1} << 32) + 1}; }, "a tensor map with a dimension of 4294967297"},
+    {"map_stride", [](auto& p) { set_map(p).strides = {40}; }, "a tensor map with a stride of 40 bytes"},
+    {"map_box", [](auto& p) { set_map(p).box = {8, 257}; }, "a tensor map with a box extent of 257"},
+    {"map_box_empty", [](auto& p) { set_map(p).box = {8, 0}; }, "a tensor map with a box extent of 0"},
+    {"map_swizzle", [](auto& p) { set_map(p).swizzle = 48; }, "a tensor map with an unknown swizzle"},
+    {"map_box_rows", [](auto& p) { set_map(p).box = {6, 2}; }, "a tensor map with box rows of 24 bytes"},
+    {"map_beyond_swizzle", [](auto& p) { set_map(p).box = {16, 2}; }, "a tensor map with box rows of 64 bytes"},
+    {"map_base_unaligned", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(4096 - 136, 0, fb::SlotKind::arena); }, "a tensor map with an impossible base"},
+    {"map_base_value", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(0, 0, fb::SlotKind::value); }, "a tensor map with an impossible base"},
+    {"map_base_missing", [](auto& p) { set_map(p).base.reset(); }, "a tensor map with an impossible base"},
+    {"map_of_map", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(0, 0, fb::SlotKind::tensor_map); }, "a tensor map in an impossible place"},
+    {"map_beyond", [](auto& p) { set_map(p).dims = {8, 5}; }, "an argument outside of the arena"},
+    {"map_beyond_inner", [](auto& p) { set_map(p).dims = {9, 4}; }, "an argument outside of the arena"},
+    {"map_huge", [](auto& p) { auto& m = set_map(p); m.dims = {8, uint64_t{1} << 32, uint64_t{1} << 32}, m.strides = {(uint64_t{1} << 40) - 16, (uint64_t{1} << 40) - 16}, m.box = {8, 1, 1}; }, "a tensor map of impossible size"},
+    {"external_map", [](auto& p) { set_external(p), launch(p, 0).slots[0] = fb::Slot(0, 0, fb::SlotKind::tensor_map); }, "an argument names a missing tensor map"},
     {"external_workspace", [](auto& p) { set_external(p).workspace_bytes += 1; }, "an argument outside of its state buffer"},
     {"slot_kind", [](auto& p) { set_slot(p, 0, 0, int(beyond<fb::SlotKind>())); }, "an argument of unknown kind"},
     {"slot_arena", [](auto& p) { set_slot(p, 4097, 0, 1); }, "an argument outside of the arena"},
@@ -264,6 +299,13 @@ TEST(PlanVerifyObject, NullEntriesAreRefused) {
 TEST(PlanVerifyObject, ExternalCallThatJustFits) {
   fb::PlanT plan = sample_plan();
   set_external(plan);
+  const Status status = verify_plan(plan, segment_area().size());
+  EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
+}
+
+TEST(PlanVerifyObject, TensorMapThatJustFits) {
+  fb::PlanT plan = sample_plan();
+  set_map(plan);
   const Status status = verify_plan(plan, segment_area().size());
   EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
 }

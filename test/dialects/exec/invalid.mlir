@@ -194,3 +194,59 @@ exec.program @gemm_after "forward" tokens 1 seqs 1 logits 1 {
   // expected-error @+1 {{number 0 waits for launch 0, which does not come before it}}
   exec.gemm f16 rows 32 cols 8 k 8 (read %x, read %w, write %y, read_write %s) after [0] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, op = "linear", layer = ""}
 }
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's element is f16, bf16 or f32, found 'f64'}}
+  exec.launch @k grid [1, 1, 1] (map %x : f64 [64, 16] strides [128] box [64, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map has 2 to 5 dims, one stride fewer and as many box extents, found 2, 2 and 2}}
+  exec.launch @k grid [1, 1, 1] (map %x : bf16 [64, 16] strides [128, 4096] box [64, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's offset is a multiple of 16 bytes, found 8}}
+  exec.launch @k grid [1, 1, 1] (map %x + 8 : bf16 [64, 16] strides [128] box [64, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's strides are multiples of 16 bytes below 2^40, found 120}}
+  exec.launch @k grid [1, 1, 1] (map %x : bf16 [60, 16] strides [120] box [64, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's box extents are 1 to 256, found 512}}
+  exec.launch @k grid [1, 1, 1] (map %x : bf16 [64, 512] strides [128] box [64, 512] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's swizzle is 0, 32, 64 or 128, found 96}}
+  exec.launch @k grid [1, 1, 1] (map %x : bf16 [64, 16] strides [128] box [64, 16] swizzle 96) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  %x = exec.buffer "x" 65536
+  // expected-error @+1 {{a tensor map's box has rows of 256 bytes: a multiple of 16, at most the swizzle's span}}
+  exec.launch @k grid [1, 1, 1] (map %x : bf16 [256, 16] strides [512] box [128, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
+}

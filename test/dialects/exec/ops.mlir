@@ -34,6 +34,10 @@ exec.program @forward "forward" tokens 16 seqs 8 logits 16 {
   // CHECK-NEXT: exec.launch @add_tile grid [2, 1, 4] () after [0]
   exec.launch @add_tile grid [2, 1, 4] () after [0]
       {bytes = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, layer = "", op = "add"}
+  // CHECK-NEXT: exec.launch @linear grid [2, 1, 1] (map %sum + 16 : bf16 [64, 3] strides [128] box [64, 16] swizzle 128, read %qk, map %hidden : f32 [8, 2, 2] strides [32, 64] box [4, 2, 1] swizzle 0)
+  exec.launch @linear grid [2, 1, 1] (map %5 + 16 : bf16 [64, 3] strides [128] box [64, 16] swizzle 128, read %3,
+                                      map %1 : f32 [8, 2, 2] strides [32, 64] box [4, 2, 1] swizzle 0)
+      {bytes = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 1.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
   // CHECK-NEXT: %gemm_workspace = exec.state "gemm_workspace"
   %6 = exec.state "gemm_workspace"
   // CHECK-NEXT: exec.gemm bf16 rows 64 cols 8 k 16 (read %hidden, read %qk + 32, write %sum, read_write %gemm_workspace) after [0, 1]

@@ -8,6 +8,7 @@
 
 #include "runtime/cuda/driver.h"
 #include "test/gpu/emulator/fake_stream.h"
+#include "test/gpu/emulator/fake_tensor_map.h"
 #include "test/gpu/emulator/fibers.h"
 
 namespace llmrt {
@@ -102,8 +103,31 @@ CUresult device_attribute(int* value, CUdevice_attribute which, CUdevice) {
   }
 }
 
+CUresult encode_tensor_map(CUtensorMap* out, CUtensorMapDataType type, cuuint32_t rank, void* base,
+                           const cuuint64_t* dims, const cuuint64_t* strides, const cuuint32_t* box, const cuuint32_t*, CUtensorMapInterleave,
+                           CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  static_assert(sizeof(llm_test::FakeTensorMap) <= sizeof(CUtensorMap));
+  if (rank < 1 || rank > 5 || reinterpret_cast<uintptr_t>(base) % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
+  llm_test::FakeTensorMap map = {};
+  map.element_bytes = type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
+  map.swizzle_bytes = swizzle == CU_TENSOR_MAP_SWIZZLE_NONE ? 0 : 16u << swizzle;
+  map.rank = rank, map.base = static_cast<const char*>(base);
+  for (uint32_t i = 0; i < rank; ++i) {
+    if (box[i] == 0 || box[i] > 256 || dims[i] == 0) return CUDA_ERROR_INVALID_VALUE;
+    if (i > 0 && strides[i - 1] % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
+    map.box[i] = box[i], map.dims[i] = dims[i];
+    if (i > 0) map.strides[i - 1] = strides[i - 1];
+  }
+  const uint32_t inner_bytes = box[0] * map.element_bytes;
+  if (inner_bytes % 16 != 0 || (map.swizzle_bytes && inner_bytes > map.swizzle_bytes)) return CUDA_ERROR_INVALID_VALUE;
+  std::memset(static_cast<void*>(out), 0, sizeof(*out));
+  std::memcpy(static_cast<void*>(out), &map, sizeof(map));
+  return CUDA_SUCCESS;
+}
+
 Driver make_driver() {
   Driver d;
+  d.cuTensorMapEncodeTiled = encode_tensor_map;
   d.cuDeviceGet = [](CUdevice* device, int) { return *device = 0, CUDA_SUCCESS; };
   d.cuDevicePrimaryCtxRetain = [](CUcontext* context, CUdevice) {
     return *context = some_handle<CUcontext>(), CUDA_SUCCESS;

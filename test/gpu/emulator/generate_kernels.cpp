@@ -46,7 +46,7 @@ std::vector<KernelInstance> of_model(const std::vector<KernelInstance>& all, con
 
 int main(int argc, char** argv) {
   if (argc != 3 && argc != 7) return 2;
-  const auto all = llm_test::all_instances();
+  auto all = llm_test::all_instances();
   const auto chosen = argc == 3 ? extremes(all) : of_model(all, argv[3], argv[4], argv[5], std::atoi(argv[6]));
   std::vector<std::ofstream> files;
   for (int p = 0; p < std::atoi(argv[1]); ++p) files.emplace_back(argv[2] + std::to_string(p) + ".cpp");

@@ -1,0 +1,237 @@
+// Linear layers for many tokens on Hopper: wgmma fed by tensor copies. sm_90a, 16-bit types. See FusedLinearArgs,
+// LinearArgs.
+#pragma once
+
+#include "cuda/linear_wgmma_store.h"
+#include "cuda/wgmma.h"
+
+// A block takes tile after tile of BM rows x BN weight rows (for glu BN / 2 of gate and the BN / 2 of up that belong to
+// them). Thread 0 fills a ring of stages, 64 values of k each; warpgroups 1 and 2 multiply: each half of the rows (BM =
+// 128), or all rows and half of the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. The
+// next tile's copies run while a tile is stored. Tile: x of nx = a share of the tiles, in an order that keeps kGroupRows row
+// tiles and few columns in the L2 at a time; y is not used. BM = 64 serves up to 64 rows, and copies weights before the
+// launch before has ended. 384 threads; Stages * 128 * (BM + BN) + 8 * BM + 512 bytes of shared memory. K is a multiple
+// of 8. Boxes of x_map: 64 x BM, of w_map: 64 x kWgmmaBoxRows. Sums run in order of k.
+constexpr int kWgmmaDepth = 64, kWgmmaRowBytes = kWgmmaDepth * 2;
+
+template <int BM, int BN>
+constexpr int kWgmmaColumns = BM == 128 ? BN : BN / 2;  // N of a warpgroup's products
+
+template <int BM, int BN, Epilogue Kind>
+constexpr int kWgmmaBoxRows = Kind == Epilogue::kGlu ? kWgmmaColumns<BM, BN> / 2 : BN;
+
+// The tiles in their order: n runs behind m within kGroupRows row tiles.
+struct WgmmaTiles {
+  static constexpr u32 kGroupRows = 16;
+  u32 row_tiles, column_tiles;
+
+  KERNEL_FN u32 count() const { return row_tiles * column_tiles; }
+  KERNEL_FN void at(u32 index, u32& m, u32& n) const {
+    const u32 group = index / (kGroupRows * column_tiles), first = group * kGroupRows;
+    const u32 left = row_tiles - first, rows = left < kGroupRows ? left : kGroupRows,
+              within = index - first * column_tiles;
+    m = first + within % rows;
+    n = within / rows;
+  }
+};
+
+// Position in a ring of `Stages`: the stage, and the parity of the phase that its barrier completes in this round.
+template <int Stages>
+struct WgmmaRing {
+  u32 stage = 0, parity = 0;
+
+  KERNEL_FN void advance() {
+    if (++stage == Stages) stage = 0, parity ^= 1;
+  }
+};
+
+// Scales of the rows of a tile into shared memory, by 64 threads.
+template <int BM>
+KERNEL_FN void wgmma_row_scales(const FusedLinearArgs& args, float* scale, i64 row0, i64 rows, int thread) {
+  constexpr int kRows = BM / 64, kAhead = 8;
+  float sum[kRows] = {};
+  for (i64 part = 0; part < args.square_parts; part += kAhead) {
+    float v[kRows][kAhead];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const i64 row = row0 + r * 64 + thread;
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const bool valid = row < rows && part + i < args.square_parts;
+        v[r][i] = valid ? args.squares[(part + i) * args.square_stride + row] : 0.0f;
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) sum[r] += v[r][i];
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    scale[r * 64 + thread] = 1.0f / sqrtf(sum[r] / static_cast<float>(args.k) + static_cast<float>(args.eps));
+  }
+}
+
+template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind>
+KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
+  constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind>;
+  constexpr int kXBytes = BM * kWgmmaRowBytes, kStageBytes = (BM + BN) * kWgmmaRowBytes;
+  constexpr int kOutputColumns = Kind == Epilogue::kGlu ? BN / 2 : BN;
+  constexpr int kConsumerWarps = 8, kScaleThreads = 64;
+  constexpr bool kOneRowTile = BM == 64;
+  static_assert(sizeof(W) == 2 && sizeof(A) == 2 && (BM == 64 || BM == 128), "see above");
+  static_assert(kBoxRows <= 256 && kBoxRows % 8 == 0, "a box of w, and whole groups of swizzled rows");
+
+  float* scale = reinterpret_cast<float*>(shared + Stages * kStageBytes);  // [2, BM]
+  const u32 ring = shared_address(shared), full = shared_address(scale + 2 * BM), empty = full + Stages * 8;
+  const u32 scale_full = empty + Stages * 8, scale_empty = scale_full + 16;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Stages; ++s) {
+      mbarrier_init(full + s * 8, 1);
+      mbarrier_init(empty + s * 8, kConsumerWarps);
+    }
+    for (int i = 0; i < 2; ++i) {
+      mbarrier_init(scale_full + i * 8, kScaleThreads);
+      mbarrier_init(scale_empty + i * 8, kConsumerWarps);
+    }
+    fence_barrier_init();
+    tensor_map_acquire(args.x_map);
+    tensor_map_acquire(args.w_map);
+    tensor_map_prefetch(args.x_map);
+    tensor_map_prefetch(args.w_map);
+  }
+  __syncthreads();
+
+  const u32 steps = (static_cast<u32>(args.k) + kWgmmaDepth - 1) / kWgmmaDepth;
+  const i64 width = Kind == Epilogue::kGlu ? args.n / 2 : args.n;
+  const u32 column_tiles = static_cast<u32>((width + kOutputColumns - 1) / kOutputColumns);
+
+  const auto copy_weights = [&](u32 stage, u32 step, u32 n) {
+    const u32 to = ring + stage * kStageBytes + kXBytes, bar = full + stage * 8, k = step * kWgmmaDepth;
+    const u32 column = n * kOutputColumns;
+    constexpr u64 kCache = kOneRowTile ? kCacheFirstOut : kCacheNormal;
+#pragma unroll
+    for (int i = 0; i < BN / kBoxRows; ++i) {
+      // glu: gate and up of each warpgroup's columns, one behind the other.
+      const u32 row = Kind == Epilogue::kGlu ? column + i / 2 * kBoxRows + i % 2 * static_cast<u32>(width) : column;
+      tensor_copy(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
+    }
+  };
+
+  u32 ahead = 0;  // stages whose weights are on their way before the launch before has ended
+  if constexpr (kOneRowTile) {
+    if (threadIdx.x == 0 && tile.x < column_tiles) {
+      ahead = steps < Stages ? steps : Stages;
+      for (u32 s = 0; s < ahead; ++s) {
+        tensor_copy_announce(full + s * 8, kStageBytes - kXBytes);
+        copy_weights(s, s, tile.x);
+      }
+    }
+  }
+  dependency_wait();
+  dependency_trigger();
+  const i64 rows = args.counts->rows[args.row_count];
+  const WgmmaTiles tiles = {static_cast<u32>((rows + BM - 1) / BM), column_tiles};
+
+  if (warp < 4) {
+    registers_shrink<56>();
+    if (threadIdx.x == 0) {
+      if (kOneRowTile && tiles.count() == 0) {  // nothing to compute, but what is on its way must land
+        for (u32 s = 0; s < ahead; ++s) {
+          mbarrier_arrive(full + s * 8);
+          mbarrier_wait(full + s * 8, 0);
+        }
+      }
+      WgmmaRing<Stages> at;
+      for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+        u32 m, n;
+        tiles.at(i, m, n);
+        for (u32 step = 0; step < steps; ++step) {
+          const bool has_weights = kOneRowTile && i == tile.x && step < ahead;
+          mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
+          mbarrier_expect_tx(full + at.stage * 8, has_weights ? kXBytes : kStageBytes);
+          tensor_copy(ring + at.stage * kStageBytes, args.x_map, step * kWgmmaDepth, m * BM, full + at.stage * 8,
+                      kCacheNormal);
+          if (!has_weights) copy_weights(at.stage, step, n);
+          at.advance();
+        }
+      }
+    } else if ((warp == 1 || warp == 2) && args.squares) {
+      WgmmaRing<2> at;
+      for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+        u32 m, n;
+        tiles.at(i, m, n);
+        mbarrier_wait(scale_empty + at.stage * 8, at.parity ^ 1);
+        wgmma_row_scales<BM>(args, scale + at.stage * BM, m * BM, rows, threadIdx.x - kWarp);
+        mbarrier_arrive(scale_full + at.stage * 8);
+        at.advance();
+      }
+    }
+  } else {
+    registers_grow<224>();
+    const int group = warp / 4 - 1;
+    const int group_row = BM == 128 ? group * 64 : 0, group_column = BM == 128 ? 0 : group * kN;
+    const u64 a0 = wgmma_operand(ring + group_row * kWgmmaRowBytes);
+    const u64 b0 = wgmma_operand(ring + kXBytes + group_column * kWgmmaRowBytes);
+    const auto release = [&](u32 stage) {
+      if (lane == 0) mbarrier_arrive(empty + stage * 8);
+    };
+    WgmmaRing<Stages> at;
+    WgmmaRing<2> scale_at;
+    for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+      u32 m, n;
+      tiles.at(i, m, n);
+      float sum[kN / 2];
+      u32 last = 0;
+      for (u32 step = 0; step < steps; ++step) {
+        mbarrier_wait(full + at.stage * 8, at.parity);
+        const u64 offset = at.stage * (kStageBytes >> 4);
+        wgmma_fence();
+#pragma unroll
+        for (u32 kk = 0; kk < kWgmmaDepth / 16; ++kk)
+          wgmma<W, kN>(sum, a0 + offset + kk * 2, b0 + offset + kk * 2, step | kk);
+        wgmma_commit();
+        wgmma_wait<1>();  // all but this step
+        if (step > 0) release(last);
+        last = at.stage;
+        at.advance();
+      }
+      wgmma_wait<0>();
+      wgmma_finished(sum);
+      release(last);
+
+      const int row = group_row + warp % 4 * 16 + lane / 4;
+      WgmmaRows r;
+      r.t = lane % 4;
+      if (args.squares) mbarrier_wait(scale_full + scale_at.stage * 8, scale_at.parity);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        r.row[h] = static_cast<i64>(m) * BM + row + h * 8;
+        r.valid[h] = r.row[h] < rows;
+        r.scale[h] = args.squares ? scale[scale_at.stage * BM + row + h * 8] : 1.0f;
+      }
+      if (args.squares) {
+        __syncwarp();
+        if (lane == 0) mbarrier_arrive(scale_empty + scale_at.stage * 8);
+        scale_at.advance();
+      }
+      const i64 column =
+          static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
+      store_tile<W, A, Kind, kN>(args, sum, r, column);
+    }
+  }
+}
+
+// The family `linear`: the same with LinearArgs.
+template <typename W, typename A, int BM, int BN, int Stages>
+KERNEL_FN void linear_wgmma_plain(const LinearArgs& args, Tile tile, char* shared) {
+  FusedLinearArgs fused = {};
+  fused.counts = args.counts;
+  fused.x = args.x, fused.w = args.w, fused.bias = args.bias;
+  fused.out = args.out;
+  fused.row_count = args.row_count, fused.n = args.n, fused.k = args.k;
+  fused.x_map = args.x_map, fused.w_map = args.w_map;
+  linear_wgmma<W, A, BM, BN, Stages, Epilogue::kPlain>(fused, tile, shared);
+}

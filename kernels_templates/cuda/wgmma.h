@@ -1,0 +1,106 @@
+// Hopper's warpgroup matrix products and tensor copies as inline PTX (sm_90a). Shapes and layouts: PTX ISA,
+// "Asynchronous warpgroup level matrix instructions" and "Tensors".
+#pragma once
+
+#include "cuda/hopper.h"
+
+#if __CUDA_ARCH__ >= 900
+
+// --- Registers: each warpgroup (4 warps, the first divisible by 4) asks for its share; all of its warps execute it.
+
+template <int Registers>
+KERNEL_FN void registers_grow() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+template <int Registers>
+KERNEL_FN void registers_shrink() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+// --- Tensor copies: a box of a matrix whose map lies in device memory; `column` and `row` are those of the box's first
+// element. What lies outside of the matrix arrives as zeros, and counts as copied.
+
+// Caching of what is copied: what createpolicy.fractional.L2::evict_*.b64 gives for 1.0.
+constexpr u64 kCacheNormal = 0x1000000000000000ull, kCacheFirstOut = 0x12F0000000000000ull;
+
+// A map that the host has copied to the device becomes visible to tensor copies of this thread.
+KERNEL_FN void tensor_map_acquire(const void* map) {
+  asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
+}
+KERNEL_FN void tensor_map_prefetch(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// Announces bytes that will be copied, without arriving at the barrier.
+KERNEL_FN void tensor_copy_announce(u32 bar, u32 bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+}
+KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_destination),
+      "l"(map), "r"(column), "r"(row), "r"(bar), "l"(cache)
+      : "memory");
+}
+// --- wgmma m64nNk16, fp32 accumulate: D[64, N] += A[64, 16] . B[N, 16]^T, both operands in shared memory with 128-byte
+// rows of 64 values under the 128-byte swizzle. Lane l = 4 * g + t of warp w holds
+// d[4 * j + i] = D[16 * w + g + i / 2 * 8, 8 * j + 2 * t + i % 2].
+
+// Rows of 128 bytes, groups of 8 rows 1024 bytes apart, 128-byte swizzle (layout type 1 in bits 62-63).
+KERNEL_FN u64 wgmma_operand(u32 shared_source) {
+  constexpr u64 kLayout = 1ull << 62 | (1024ull >> 4) << 32 | 1ull << 16;
+  return kLayout | (shared_source & 0x3ffff) >> 4;
+}
+// Ahead of the first wgmma after registers that it uses were written.
+KERNEL_FN void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+KERNEL_FN void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int Pending>
+KERNEL_FN void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+// Behind wgmma_wait<0>: keeps the compiler from reading the sums any earlier.
+template <int Count>
+KERNEL_FN void wgmma_finished(float (&d)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// Sums start from zero where `accumulate` is 0.
+template <typename T, int N>
+KERNEL_FN void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
+
+#define LLM_WGMMA(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                             \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma<T, N>(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {                                       \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " ACCUMULATE ", 0;\n"                                              \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" SUMS "}, " A ", " B             \
+                 ", p, 1, 1, 0, 0;\n}"                                                                               \
+                 : __VA_ARGS__                                                                                       \
+                 : "l"(a), "l"(b), "r"(accumulate));                                                                 \
+  }
+#define LLM_WGMMA_TYPES(N, ...)           \
+  LLM_WGMMA(bf16, "bf16", N, __VA_ARGS__) \
+  LLM_WGMMA(f16, "f16", N, __VA_ARGS__)
+
+// The first n sums as text, and as operands.
+#define LLM_SUMS16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define LLM_SUMS32 LLM_SUMS16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LLM_SUMS48 LLM_SUMS32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define LLM_SUMS64 LLM_SUMS48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define LLM_SUMS80 LLM_SUMS64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define LLM_SUMS96 LLM_SUMS80 ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define LLM_SUMS112 \
+  LLM_SUMS96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define LLM_SUMS128 \
+  LLM_SUMS112 ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define LLM_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define LLM_D16(i) LLM_D4(i), LLM_D4(i + 4), LLM_D4(i + 8), LLM_D4(i + 12)
+#define LLM_D32(i) LLM_D16(i), LLM_D16(i + 16)
+#define LLM_D64(i) LLM_D32(i), LLM_D32(i + 32)
+
+LLM_WGMMA_TYPES(32, LLM_SUMS16, "%16", "%17", "%18", LLM_D16(0))
+LLM_WGMMA_TYPES(64, LLM_SUMS32, "%32", "%33", "%34", LLM_D32(0))
+LLM_WGMMA_TYPES(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
+LLM_WGMMA_TYPES(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
+LLM_WGMMA_TYPES(256, LLM_SUMS128, "%128", "%129", "%130", LLM_D64(0), LLM_D64(64))
+
+#endif  // sm_90

@@ -1,0 +1,61 @@
+"""A plan of Hopper's tensor maps and warpgroup products gives the logits of a plan without: on the emulator."""
+
+import argparse
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+IDS = [(7 * i + 3) % 160 for i in range(100)]  # fewer than the 128 rows of their bucket
+LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
+FAMILIES = ["linear_fused", "linear_glu", "linear_add"]
+
+
+def must(words):
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=os.environ)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def read_npy(path):
+    data = path.read_bytes()
+    (header,) = struct.unpack_from("<H", data, 8)
+    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ["--llmc", "--llmrt", "--make-model", "--config"]:
+        parser.add_argument(name, required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model, ids = folder / "model", folder / "ids.json"
+        ids.write_text(json.dumps(IDS))
+        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+
+        def logits(target, variant):
+            plan, out = folder / f"{target}.fb", folder / f"{target}.npy"
+            forced = [w for family in FAMILIES if variant for w in ["--force-variant", f"{family}={variant}"]]
+            must([args.llmc, "compile", model, "--target", target, "--max-step-tokens", 128, "-q", "-o", plan, *forced])
+            if variant and "linear_wgmma<" not in must([args.llmc, "inspect", plan]):
+                sys.exit(f"{target}: the plan has no {variant}")
+            must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out])
+            return read_npy(out)
+
+        expected = logits("sm_80", "")
+        scale = max(abs(x) for x in expected)
+        for variant in ["wgmma_f16_128x128", "wgmma_f16_128x192"]:
+            got = logits("sm_90", variant)
+            worst = max(abs(x - y) for x, y in zip(got, expected, strict=True)) / scale
+            print(f"{variant}: largest difference {worst:.5f} of the largest logit")
+            if not worst < LIMIT or got == expected:
+                sys.exit(f"{variant}: the logits differ by more than rounding, or the same kernels ran")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+// Stands in for kernels_templates/cuda/wgmma.h: tensor copies land at once, with their swizzle, and a product is done
+// when it is issued, each thread computing the sums that it holds.
+#pragma once
+
+#include "cuda/hopper.h"
+#include "test/gpu/emulator/fake_tensor_map.h"
+
+template <int Registers>
+void registers_grow() {}
+template <int Registers>
+void registers_shrink() {}
+
+
+constexpr u64 kCacheNormal = 0, kCacheFirstOut = 0;
+
+// Bits 4-6 of an address are mixed with bits 7-9.
+inline u32 swizzled_128(u32 address) { return address ^ (address >> 7 & 7) << 4; }
+
+inline void tensor_map_acquire(const void* map) {
+  if (reinterpret_cast<uintptr_t>(map) % 64 != 0) llm_test::emulator_fail("an unaligned tensor map");
+}
+inline void tensor_map_prefetch(const void*) {}
+inline void tensor_copy_announce(u32 bar, u32 bytes) { llm_test::phase_update(bar, 0, bytes); }
+inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u32 bar, u64) {
+  llm_test::FakeTensorMap m;
+  std::memcpy(&m, map, sizeof(m));
+  if (m.rank != 2 || m.element_bytes != 2 || m.swizzle_bytes != 128 || m.box[0] != 64 || destination % 1024 != 0)
+    llm_test::emulator_fail("a tensor copy of another kind, or to an unaligned address");
+  for (u32 r = 0; r < m.box[1]; ++r) {
+    for (u32 c = 0; c < m.box[0]; ++c) {
+      char* to = llm_test::block_shared() + swizzled_128(destination + r * 128 + c * 2);
+      if (row + r < m.dims[1] && column + c < m.dims[0]) {
+        std::memcpy(to, m.base + (row + r) * m.strides[0] + (column + c) * 2, 2);
+      } else {
+        std::memset(to, 0, 2);
+      }
+    }
+  }
+  llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * 2));
+}
+
+// The fields of the hardware's descriptor that the kernels vary.
+inline u64 wgmma_operand(u32 shared_source) {
+  if (shared_source % 1024 != 0) llm_test::emulator_fail("an operand of wgmma that is not aligned to its swizzle");
+  return shared_source >> 4;
+}
+inline void wgmma_fence() {}
+inline void wgmma_commit() {}
+// Like all of these, an instruction of whole warps: one lane may tell the others' success.
+template <int Pending>
+void wgmma_wait() {
+  llm_test::warp_barrier();
+}
+template <int Count>
+void wgmma_finished(float (&)[Count]) {}
+
+// Values k = 0..15 of a row of an operand.
+template <typename T>
+void wgmma_row(float (&values)[16], u64 operand, u32 row) {
+  for (u32 k = 0; k < 16; ++k) {
+    T value;
+    std::memcpy(&value, llm_test::block_shared() + swizzled_128(static_cast<u32>(operand << 4) + row * 128 + k * 2), 2);
+    values[k] = to_float(value);
+  }
+}
+
+template <typename T, int N>
+void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
+  const u32 thread = llm_test::current_thread() % 128, lane = thread % 32;
+  float x[2][16], w[16];
+  for (u32 h = 0; h < 2; ++h) wgmma_row<T>(x[h], a, thread / 32 * 16 + lane / 4 + h * 8);
+  for (u32 j = 0; j < N / 8; ++j) {
+    for (u32 i = 0; i < 2; ++i) {
+      wgmma_row<T>(w, b, j * 8 + lane % 4 * 2 + i);
+      for (u32 h = 0; h < 2; ++h) {
+        float& sum = d[j * 4 + h * 2 + i];
+        if (!accumulate) sum = 0;
+        for (u32 k = 0; k < 16; ++k) sum += x[h][k] * w[k];
+      }
+    }
+  }
+}
