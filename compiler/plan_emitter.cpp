@@ -324,9 +324,13 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   };
   if (module.walk([](exec::GemmOp) { return mlir::WalkResult::interrupt(); }).wasInterrupted())
     states.push_back({"gemm_workspace", kGemmWorkspaceBytes, false});
-  const auto is_arrivals = [](exec::StateOp state) { return state.getName() == "attention_arrivals" ? mlir::WalkResult::interrupt() : mlir::WalkResult::advance(); };
+  const auto is_arrivals = [](exec::StateOp state) {
+    return state.getName() == "arrivals" ? mlir::WalkResult::interrupt() : mlir::WalkResult::advance();
+  };
+  // One a query and head of a split attention, two a tile of a split product.
+  constexpr uint64_t kMaxSplitTiles = 8192;
   if (module.walk(is_arrivals).wasInterrupted())
-    states.push_back({"attention_arrivals", plan_.limits->max_step_tokens * plan_.model->heads * sizeof(uint32_t), false});
+    states.push_back({"arrivals", std::max(plan_.limits->max_step_tokens * plan_.model->heads, 2 * kMaxSplitTiles) * sizeof(uint32_t), false});
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;

@@ -197,6 +197,7 @@ struct LinearArgs {
 //   linear_add: out[r, c] = residual[r, c] + p[r, c], float32 [rows, N]; `out` may be `residual`. With `norm_weight` also
 //               scaled[r, c] = out[r, c] * norm_weight[c], rounded to the operand type: the x of the next norm's projection; and
 //               squares_out[c / 16, r] = the sum of out[r, c]^2 over these 16 columns, ceil(N / 16) parts: its `squares`.
+// Where the kernel splits K, `partials` holds each split's sums, and the last split to finish a tile adds them in split order.
 struct FusedLinearArgs {
   const StepCounts* counts;
   const void* x;            // [rows, K] of the operand type
@@ -214,6 +215,8 @@ struct FusedLinearArgs {
   i64 square_parts;
   i64 square_stride;        // rows of the bucket
   double eps;
+  float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K, or null
+  u32* arrivals;            // two a tile, 0 between launches: how many splits have left their sums; or null
   const void* x_map;        // CUDA tensor maps of x and w in device memory, for variants with box rows, or null
   const void* w_map;
 };

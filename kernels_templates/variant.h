@@ -71,6 +71,7 @@ struct Variant {
   bool waits_itself = false;  // the body calls dependency_wait and dependency_trigger (cuda/ptx.h); else the wrapper does, before it
   int x_box_rows = 0;      // linear: takes tensor maps of x and w, in boxes of so many rows x 128 bytes under the 128-byte swizzle
   int w_box_rows = 0;
+  int k_splits = 1;        // linear: blocks that share the K of a tile; the last to finish adds their sums
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
 };
 

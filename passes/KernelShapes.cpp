@@ -127,6 +127,8 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.cols = o.getHeads();
         const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
         s.row_tile_bytes = entry * kTypicalContext;
+        // A bucket of more tokens than sequences is for prompts, most often of one sequence.
+        s.least_row_tiles = bucket.tokens <= bucket.seqs ? bucket.tokens : 1;
         work.flops[kKv] = 4.0 * static_cast<double>(o.getHeads() * o.getHeadDim());
       })
       .Case([&](ops::SampleOp o) { s.cols = 1; });

@@ -74,11 +74,11 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
 
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
-  const double tiles_y = v.tile_rows ? static_cast<double>(ceil_div(s.rows, v.tile_rows)) : 1;
+  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows), s.least_row_tiles)) : 1;
   const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
   // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
   const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);
-  double blocks = tiles_x * tiles_y;
+  double blocks = tiles_x * tiles_y * v.k_splits;
   if (v.max_splits > 1) blocks *= std::clamp(target.units / blocks, 1.0, static_cast<double>(v.max_splits));
   const double waves = static_cast<double>(ceil_div(static_cast<int64_t>(blocks), target.units)) * target.units / blocks;
   const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond

@@ -20,6 +20,7 @@ struct KernelShape {
   double bytes = 0, flops = 0;                         // least traffic and operations
   bool exact_operands = false;                         // no variant that rounds float32 operands (--activations f32)
   double row_tile_bytes = 0;                           // read again by every tile of rows (attention: the KV entries)
+  int64_t least_row_tiles = 1;                         // attention: rows of different sequences share no tile
 };
 
 struct KernelChoice {

@@ -214,6 +214,7 @@ class ProgramLowering {
           for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          split_k(l, o);
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           return emit(l, op);
         })
@@ -289,6 +290,22 @@ class ProgramLowering {
     return emit_extra(b, shape, o);
   }
 
+  // FusedLinearArgs::partials and arrivals, where the chosen variant splits K.
+  void split_k(LaunchBuilder& l, ops::FusedLinearOp o) {
+    const llm::Variant* variant = chosen(o);
+    if (!variant || variant->k_splits == 1) {
+      l.null().null();
+      return;
+    }
+    const int64_t tiles = ceil_div(rows_of(o.getX()), variant->tile_rows) * ceil_div(width_of(o.getResult()), variant->tile_cols);
+    const int64_t bytes = tiles * variant->k_splits * variant->tile_rows * variant->tile_cols * static_cast<int64_t>(sizeof(float));
+    View partials;
+    partials.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                                    builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(o.getLoc()) + " splits"),
+                                                    mlir::IntegerAttr());
+    l.write(partials).read_write(state("arrivals"));
+  }
+
   // x_map and w_map of LinearArgs and FusedLinearArgs, where the chosen variant takes them.
   void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, mlir::Value x, mlir::Value w) {
     if (!variant || !variant->x_box_rows) {
@@ -340,7 +357,7 @@ class ProgramLowering {
     }
     kv_view(l, o.getCache(), exec::kRead);
     l.i(heads).i(o.getWindow()).i(splits).f(o.getScale().convertToDouble());
-    splits > 1 ? l.read_write(state("attention_arrivals")) : l.null();
+    splits > 1 ? l.read_write(state("arrivals")) : l.null();
     return emit(l, o, splits);
   }
 

@@ -88,7 +88,7 @@ def Exec_IoOp : Exec_Op<"io", [Pure, NamedPointer]> {
 }
 
 def Exec_StateOp : Exec_Op<"state", [Pure, NamedPointer]> {
-  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring, gemm_workspace, attention_arrivals";
+  let summary = "The address of a buffer that outlives the step: prev, block_table, penalty_counts, logits, hidden, ring, gemm_workspace, arrivals";
   let arguments = (ins StrAttr:$name);
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name attr-dict";

@@ -7,7 +7,8 @@
 
 // A block takes tile after tile of BM rows x BN weight rows (for glu BN / 2 of gate and the BN / 2 of up that belong to
 // them). Thread 0 fills a ring of stages, 64 values of k each; warpgroups 1 and 2 multiply: each half of the rows (BM =
-// 128), or all rows and half of the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. The
+// 128), or all rows and half of the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. With
+// Splits > 1 so many blocks share a tile's K; the last of them adds the sums in their order. The
 // next tile's copies run while a tile is stored. Tile: x of nx = a share of the tiles, in an order that keeps kGroupRows row
 // tiles and few columns in the L2 at a time; y is not used. BM = 64 serves up to 64 rows, and copies weights before the
 // launch before has ended. 384 threads; Stages * 128 * (BM + BN) + 8 * BM + 512 bytes of shared memory. K is a multiple
@@ -73,7 +74,37 @@ KERNEL_FN void wgmma_row_scales(const FusedLinearArgs& args, float* scale, i64 r
   }
 }
 
-template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind>
+// Adds up the sums of a warpgroup's part of a tile, in split order. True for the last split, which then has all of them. `flag`: a
+// word of shared memory of the warpgroup's own. Called by its 128 threads.
+template <int Splits, int Count>
+KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count], u32 tile, u32 split, int group, u32* flag) {
+  constexpr int kThreads = 128;
+  const int thread = threadIdx.x % kThreads, barrier = 2 + group;
+  float* all = args.partials + (static_cast<i64>(tile) * 2 + group) * Splits * Count * kThreads + thread;
+  float* mine = all + static_cast<i64>(split) * Count * kThreads;
+#pragma unroll
+  for (int i = 0; i < Count; ++i) mine[i * kThreads] = sum[i];
+  __threadfence();  // the sums are seen before the arrival
+  named_barrier_sync(barrier, kThreads);
+  if (thread == 0) {
+    u32* arrivals = args.arrivals + tile * 2 + group;
+    *flag = atomicAdd(arrivals, 1u) == static_cast<u32>(Splits - 1);
+    if (*flag) *arrivals = 0;
+  }
+  named_barrier_sync(barrier, kThreads);
+  if (!*flag) return false;
+  __threadfence();
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    float total = __ldcg(all + i * kThreads);
+#pragma unroll
+    for (int s = 1; s < Splits; ++s) total += __ldcg(all + (s * Count + i) * kThreads);
+    sum[i] = total;
+  }
+  return true;
+}
+
+template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1>
 KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
   constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind>;
   constexpr int kXBytes = BM * kWgmmaRowBytes, kStageBytes = (BM + BN) * kWgmmaRowBytes;
@@ -86,6 +117,7 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
   float* scale = reinterpret_cast<float*>(shared + Stages * kStageBytes);  // [2, BM]
   const u32 ring = shared_address(shared), full = shared_address(scale + 2 * BM), empty = full + Stages * 8;
   const u32 scale_full = empty + Stages * 8, scale_empty = scale_full + 16;
+  u32* flags = reinterpret_cast<u32*>(scale + 2 * BM) + Stages * 4 + 8;  // [2]: a warpgroup finishes the tile
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; ++s) {
@@ -104,7 +136,10 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
   }
   __syncthreads();
 
+  // Share i of the work: tile i / Splits, and split i % Splits of its steps over K.
   const u32 steps = (static_cast<u32>(args.k) + kWgmmaDepth - 1) / kWgmmaDepth;
+  const auto begin_of = [&](u32 i) { return steps * (i % Splits) / Splits; };
+  const auto end_of = [&](u32 i) { return steps * (i % Splits + 1) / Splits; };
   const i64 width = Kind == Epilogue::kGlu ? args.n / 2 : args.n;
   const u32 column_tiles = static_cast<u32>((width + kOutputColumns - 1) / kOutputColumns);
 
@@ -122,11 +157,12 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
 
   u32 ahead = 0;  // stages whose weights are on their way before the launch before has ended
   if constexpr (kOneRowTile) {
-    if (threadIdx.x == 0 && tile.x < column_tiles) {
-      ahead = steps < Stages ? steps : Stages;
+    if (threadIdx.x == 0 && tile.x < column_tiles * Splits) {
+      const u32 begin = begin_of(tile.x), all = end_of(tile.x) - begin;
+      ahead = all < Stages ? all : Stages;
       for (u32 s = 0; s < ahead; ++s) {
         tensor_copy_announce(full + s * 8, kStageBytes - kXBytes);
-        copy_weights(s, s, tile.x);
+        copy_weights(s, begin + s, tile.x / Splits);
       }
     }
   }
@@ -134,6 +170,7 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
   dependency_trigger();
   const i64 rows = args.counts->rows[args.row_count];
   const WgmmaTiles tiles = {static_cast<u32>((rows + BM - 1) / BM), column_tiles};
+  const u32 shares = tiles.count() * Splits;
 
   if (warp < 4) {
     registers_shrink<56>();
@@ -145,11 +182,12 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
         }
       }
       WgmmaRing<Stages> at;
-      for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+      for (u32 i = tile.x; i < shares; i += tile.nx) {
         u32 m, n;
-        tiles.at(i, m, n);
-        for (u32 step = 0; step < steps; ++step) {
-          const bool has_weights = kOneRowTile && i == tile.x && step < ahead;
+        tiles.at(i / Splits, m, n);
+        const u32 begin = begin_of(i), end = end_of(i);
+        for (u32 step = begin; step < end; ++step) {
+          const bool has_weights = kOneRowTile && i == tile.x && step - begin < ahead;
           mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
           mbarrier_expect_tx(full + at.stage * 8, has_weights ? kXBytes : kStageBytes);
           tensor_copy(ring + at.stage * kStageBytes, args.x_map, step * kWgmmaDepth, m * BM, full + at.stage * 8,
@@ -160,9 +198,9 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
       }
     } else if ((warp == 1 || warp == 2) && args.squares) {
       WgmmaRing<2> at;
-      for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+      for (u32 i = tile.x; i < shares; i += tile.nx) {
         u32 m, n;
-        tiles.at(i, m, n);
+        tiles.at(i / Splits, m, n);
         mbarrier_wait(scale_empty + at.stage * 8, at.parity ^ 1);
         wgmma_row_scales<BM>(args, scale + at.stage * BM, m * BM, rows, threadIdx.x - kWarp);
         mbarrier_arrive(scale_full + at.stage * 8);
@@ -180,27 +218,33 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
     };
     WgmmaRing<Stages> at;
     WgmmaRing<2> scale_at;
-    for (u32 i = tile.x; i < tiles.count(); i += tile.nx) {
+    for (u32 i = tile.x; i < shares; i += tile.nx) {
       u32 m, n;
-      tiles.at(i, m, n);
+      tiles.at(i / Splits, m, n);
       float sum[kN / 2];
       u32 last = 0;
-      for (u32 step = 0; step < steps; ++step) {
+      const u32 begin = begin_of(i), end = end_of(i);
+      for (u32 step = begin; step < end; ++step) {
         mbarrier_wait(full + at.stage * 8, at.parity);
         const u64 offset = at.stage * (kStageBytes >> 4);
         wgmma_fence();
 #pragma unroll
         for (u32 kk = 0; kk < kWgmmaDepth / 16; ++kk)
-          wgmma<W, kN>(sum, a0 + offset + kk * 2, b0 + offset + kk * 2, step | kk);
+          wgmma<W, kN>(sum, a0 + offset + kk * 2, b0 + offset + kk * 2, (step - begin) | kk);
         wgmma_commit();
         wgmma_wait<1>();  // all but this step
-        if (step > 0) release(last);
+        if (step > begin) release(last);
         last = at.stage;
         at.advance();
       }
       wgmma_wait<0>();
       wgmma_finished(sum);
-      release(last);
+      if (Splits == 1 || begin < end) {
+        release(last);
+      } else {  // a short K has no step for every split
+#pragma unroll
+        for (int j = 0; j < kN / 2; ++j) sum[j] = 0.0f;
+      }
 
       const int row = group_row + warp % 4 * 16 + lane / 4;
       WgmmaRows r;
@@ -216,6 +260,9 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
         __syncwarp();
         if (lane == 0) mbarrier_arrive(scale_empty + scale_at.stage * 8);
         scale_at.advance();
+      }
+      if constexpr (Splits > 1) {
+        if (!wgmma_join_splits<Splits>(args, sum, i / Splits, i % Splits, group, flags + group)) continue;
       }
       const i64 column =
           static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);

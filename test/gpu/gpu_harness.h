@@ -161,6 +161,28 @@ struct Outcome {
   void set_rate(double value, const char* unit);
 };
 
+// FusedLinearArgs::partials and arrivals for a variant that splits K, null for the others.
+class SplitSums {
+ public:
+  SplitSums(const Gpu& gpu, const llm::Variant& variant, int64_t rows, int64_t columns)
+      : tiles_(variant.k_splits > 1 ? count(rows, variant.tile_rows) * count(columns, variant.tile_cols) : 0),
+        partials_(gpu, static_cast<size_t>(tiles_) * variant.k_splits * variant.tile_rows * variant.tile_cols),
+        arrivals_(gpu, std::vector<llm_abi::u32>(static_cast<size_t>(tiles_) * 2)) {}
+  float* partials() const { return tiles_ ? partials_.get() : nullptr; }
+  llm_abi::u32* arrivals() const { return tiles_ ? arrivals_.get() : nullptr; }
+  bool all_reset() const {
+    for (llm_abi::u32 left : arrivals_.values())
+      if (left != 0) return false;
+    return true;
+  }
+
+ private:
+  static int64_t count(int64_t n, int tile) { return (n + tile - 1) / tile; }
+  int64_t tiles_;
+  DeviceArray<float> partials_;
+  DeviceArray<llm_abi::u32> arrivals_;
+};
+
 // A step of several sequences over a paged cache whose blocks are shuffled; entries beyond a sequence's length are NaN.
 struct PagedBatch {
   int tokens = 0, sequences = 0, max_slots = 0, table_stride = 0, block_tokens = 0, kv_heads = 0, head_dim = 0,

@@ -41,6 +41,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   gpu.announce(kernel.instance->entry() + " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " +
                std::to_string(s.k));
   const LinearMaps maps(kernel, device_x.ptr(), bucket, device_w.ptr(), s.n, s.k);
+  const SplitSums splits(gpu, *kernel.instance->variant, bucket, width);
   const FusedLinearArgs args = {counts.get(),
                                 device_x.ptr(),
                                 device_w.ptr(),
@@ -57,10 +58,13 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
                                 with.squares ? parts_in : 0,
                                 bucket,
                                 eps,
+                                splits.partials(),
+                                splits.arrivals(),
                                 maps.x(),
                                 maps.w()};
   kernel.launch(args, width, bucket);
 
+  outcome.exact(splits.all_reset(), "the count of arrivals was not reset");
   // The products, their rounding limits, and what becomes of them.
   const std::vector<double> result = out.values(), scaled_result = scaled.values();
   const std::vector<float> squares_result = squares_out.values();

@@ -4,7 +4,7 @@
 // RUN: sed -e 's/TARGET/sm_80/' -e 's/CONTEXT/512/' %s | llmc-opt --select-kernels --lower-to-exec | FileCheck %s --check-prefixes=CHECK,SHORT
 // RUN: sed -e 's/TARGET/sm_80/' -e 's/CONTEXT/128/' %s | llmc-opt --select-kernels --lower-to-exec | FileCheck %s --check-prefix=ONE
 // RUN: sed -e 's/TARGET/x86-64-v3/' -e 's/CONTEXT/4096/' %s | llmc-opt --select-kernels --lower-to-exec | FileCheck %s --check-prefix=ONE
-// ONE-NOT: attention_arrivals
+// ONE-NOT: arrivals
 
 module attributes {llm.target = "TARGET", llm.block_tokens = 16 : i64, llm.max_batch = 64 : i64,
                    llm.max_context = CONTEXT : i64, llm.max_logits = 64 : i64, llm.vocab = 32 : i64} {
@@ -14,8 +14,8 @@ module attributes {llm.target = "TARGET", llm.block_tokens = 16 : i64, llm.max_b
 // Accumulator, maximum and sum of every split: 8 heads x splits x (64 + 2) floats.
 // LONG: %[[PARTS:.*]] = exec.buffer "attention splits" 67584
 // SHORT: %[[PARTS:.*]] = exec.buffer "attention splits" 8448
-// LONG: exec.launch @attention_decode_{{.*}} grid [8, 1, 32] (read %counts, read %{{.*}}, write %logits, read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, write %[[PARTS]], read %kv0, {{.*}}, 8, 0, 32, 1.250000e-01, read_write %attention_arrivals)
-// SHORT: exec.launch @attention_decode_{{.*}} grid [8, 1, 4] ({{.*}} write %logits, {{.*}} write %[[PARTS]], {{.*}}, 8, 0, 4, 1.250000e-01, read_write %attention_arrivals)
+// LONG: exec.launch @attention_decode_{{.*}} grid [8, 1, 32] (read %counts, read %{{.*}}, write %logits, read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, write %[[PARTS]], read %kv0, {{.*}}, 8, 0, 32, 1.250000e-01, read_write %arrivals)
+// SHORT: exec.launch @attention_decode_{{.*}} grid [8, 1, 4] ({{.*}} write %logits, {{.*}} write %[[PARTS]], {{.*}}, 8, 0, 4, 1.250000e-01, read_write %arrivals)
 func.func @forward_t1_s1_l1(%q: tensor<?x512xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> (tensor<?x512xf32>, tensor<?x512xf32>)
     attributes {llm.bucket = array<i64: 1, 1, 1>} {
   %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 64 : i64, element = bf16}

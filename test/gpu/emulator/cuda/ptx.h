@@ -95,6 +95,10 @@ template <typename T>
 T __ldg(const T* p) {
   return *p;
 }
+template <typename T>
+T __ldcg(const T* p) {
+  return *p;
+}
 // Fibers switch at barriers only, so that plain accesses are atomic.
 template <typename T, typename V>
 T atomicAdd(T* p, V v) {
