@@ -287,6 +287,20 @@ struct RopeKvWriteArgs {
   double eps;
 };
 
+// The projections of q, k and v (one above the other in w, heads of kv.head_dim) with what rope_kv_write does behind them, without
+// per-head norms: `linear` gives x, w, bias, squares and row_count; its `out` takes q, rotated, float32 [T, heads * head_dim]. half
+// is a multiple of 8, head_dim of 16. Grid: (tiles of all projected columns, tiles of tokens).
+struct LinearRopeArgs {
+  FusedLinearArgs linear;
+  const float* table;      // [T, 2, half]
+  const i32* token_seq;    // [T]
+  const i32* seq_slot;     // [S]
+  const i32* kv_index;     // [T]
+  KvView kv;               // of this layer
+  i64 heads;
+  i64 half;
+};
+
 // The unfused halves of rope_kv_write. Rotates the first 2 * half dims of every head of x. Grid: (heads, T).
 struct RopeArgs {
   const StepCounts* counts;

@@ -26,6 +26,7 @@ class BucketFusion {
     for (auto norm : all<ops::AddRmsNormOp>()) fuse_norm(norm);
     for (auto add : all<ops::AddOp>()) fuse_add(add);
     for (auto linear : all<ops::LinearOp>()) fuse_plain(linear);
+    for (auto rope : all<ops::RopeKvWriteOp>()) fuse_rope(rope);
   }
 
  private:
@@ -155,6 +156,31 @@ class BucketFusion {
       linear.erase();
       return;
     }
+  }
+
+  // RoPE and the cache write behind the projections that they rotate, where these are merged and a kernel finds whole units of heads.
+  void fuse_rope(ops::RopeKvWriteOp rope) {
+    const int64_t head_dim = rope.getHeadDim(), half = width_of(rope.getTable()) / 2;
+    if (rope.getQNorm() || head_dim % 16 != 0 || half % 8 != 0) return;
+    auto q = rope.getQ().getDefiningOp<ops::SliceOp>(), k = rope.getK().getDefiningOp<ops::SliceOp>(), v = rope.getV().getDefiningOp<ops::SliceOp>();
+    if (!q || !k || !v || q.getX() != k.getX() || q.getX() != v.getX() || !q->hasOneUse() || !k->hasOneUse() || !v->hasOneUse()) return;
+    const int64_t q_width = width_of(rope.getQ()), k_width = width_of(rope.getK());
+    auto linear = q.getX().getDefiningOp<FusedLinearOp>();
+    if (!linear || linear.isGlu() || linear.isAdd() || std::distance(linear->user_begin(), linear->user_end()) != 3) return;
+    if (q.getOffset() != 0 || static_cast<int64_t>(k.getOffset()) != q_width || static_cast<int64_t>(v.getOffset()) != q_width + k_width) return;
+    mlir::OpBuilder b(rope);
+    auto fused = b.create<ops::LinearRopeKvOp>(b.getFusedLoc({linear.getLoc(), rope.getLoc()}), rope.getQOut().getType(), rope.getCacheOut().getType(),
+                                               linear.getX(), linear.getWeight(), linear.getBias(), linear.getSquares(), rope.getTable(),
+                                               rope.getCache(), b.getI64IntegerAttr(q_width / head_dim), b.getI64IntegerAttr(k_width / head_dim),
+                                               rope.getHeadDimAttr(), linear.getEpsAttr());
+    const auto after = cost(fused);
+    if (!after || *after > cost(linear).value_or(0) + cost(rope).value_or(0)) {
+      fused.erase();
+      return;
+    }
+    rope.getQOut().replaceAllUsesWith(fused.getQOut());
+    rope.getCacheOut().replaceAllUsesWith(fused.getCacheOut());
+    for (mlir::Operation* op : {rope.getOperation(), q.getOperation(), k.getOperation(), v.getOperation(), linear.getOperation()}) op->erase();
   }
 
   void fuse_plain(ops::LinearOp linear) {

@@ -122,6 +122,14 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.kv = scalar_type(cache.getElement()), s.head_dim = o.getHeadDim();
         s.cols = (width_of(o.getQ()) + width_of(o.getK()) + width_of(o.getV())) / s.head_dim;
       })
+      .Case([&](ops::LinearRopeKvOp o) {
+        s.family = "linear_rope";
+        auto cache = o.getCache().getDefiningOp<ops::KvCacheOp>();
+        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
+        s.kv = scalar_type(cache.getElement()), s.k = width_of(o.getX());
+        s.cols = mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0];
+        work.flops[kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
+      })
       .Case([&](ops::AttentionOp o) {
         s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
         s.cols = o.getHeads();

@@ -136,7 +136,7 @@ std::string args_struct(std::string_view family) {
       {"gather_rows", "GatherRowsArgs"}, {"rms_norm", "RmsNormArgs"},
       {"add_rms_norm", "AddRmsNormArgs"}, {"linear", "LinearArgs"},
       {"linear_fused", "FusedLinearArgs"}, {"linear_glu", "FusedLinearArgs"},
-      {"linear_add", "FusedLinearArgs"},
+      {"linear_add", "FusedLinearArgs"}, {"linear_rope", "LinearRopeArgs"},
       {"glu", "GluArgs"},             {"add", "ElementwiseArgs"},
       {"mul", "ElementwiseArgs"},     {"silu", "ElementwiseArgs"},
       {"rope_table", "RopeTableArgs"}, {"rope", "RopeArgs"},

@@ -115,6 +115,7 @@ class ProgramLowering {
       if (auto cache = mlir::dyn_cast<ops::KvCacheOp>(op)) return cache;
       if (auto write = mlir::dyn_cast<ops::KvWriteOp>(op)) v = write.getCache();
       if (auto fused = mlir::dyn_cast<ops::RopeKvWriteOp>(op)) v = fused.getCache();
+      if (auto fused = mlir::dyn_cast<ops::LinearRopeKvOp>(op)) v = fused.getCache();
     }
     return {};
   }
@@ -216,6 +217,20 @@ class ProgramLowering {
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
           split_k(l, o);
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          return emit(l, op);
+        })
+        .Case([&](ops::LinearRopeKvOp o) {
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
+          o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
+          l.null().null().write(result(o.getQOut())).null().null();
+          l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          l.null().null().null().null();
+          l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
+          kv_view(l, o.getCache(), exec::kWrite);
+          l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
           return emit(l, op);
         })
         .Case([&](ops::GluOp o) {

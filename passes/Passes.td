@@ -73,7 +73,7 @@ def FuseEpilogues : Pass<"fuse-epilogues", "mlir::ModuleOp"> {
     Why: between two projections of a decode step stand launches that move almost nothing and cost a boundary each. A projection's epilogue can add
     the residual, multiply by the next norm's weight and leave partial sums of squares, so that the next projection reads its operand as it
     is and applies the norm's scale to its sums; likewise silu(gate) * up. Done per bucket, where the target has kernels for it and the
-    predicted cost is lower. Leaves projections alone that `--force-variant linear=` or `--gemm cublas` speak of.
+    predicted cost is lower; RoPE and the cache write go behind the merged q, k and v in the same way. Leaves projections alone that `--force-variant linear=` or `--gemm cublas` speak of.
   }];
 }
 

@@ -42,21 +42,35 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
     }
     file.bytes_ = {static_cast<const std::byte*>(data), size};
   }
-  ::close(fd);
+  file.fd_ = fd;
   return file;
 }
 
+Status MappedFile::read(uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t n = pread(fd_, into.data(), into.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_error("cannot read", path_);
+    if (n == 0) return Error{"'" + path_ + "' has become shorter than " + std::to_string(bytes_.size()) + " bytes"};
+    offset += static_cast<uint64_t>(n);
+    into = into.subspan(static_cast<size_t>(n));
+  }
+  return {};
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})), fd_(std::exchange(other.fd_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(bytes_, other.bytes_);
+  std::swap(fd_, other.fd_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (fd_ >= 0) ::close(fd_);
 }
 
 Result<std::string> read_text_file(const std::string& path, size_t max_bytes) {

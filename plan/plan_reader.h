@@ -27,6 +27,7 @@ class PlanFile {
 
   const fb::PlanT& index() const { return index_; }
   const std::string& path() const { return file_.path(); }
+  const MappedFile& file() const { return file_; }
   const PlanHead& head() const { return head_; }
   uint64_t file_bytes() const { return file_.bytes().size(); }
   uint64_t index_bytes() const { return head_.index_bytes; }

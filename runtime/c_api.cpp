@@ -18,6 +18,7 @@ struct llmrt_engine {
   std::unique_ptr<llmrt::Scheduler> scheduler;  // of the request level, made at the first request
   std::unique_ptr<llmrt::KvCache> step_kv;      // of the step level
   std::string error;
+  double plan_s = 0;  // opening and checking the plan
   std::vector<llmrt::TokenEvent> token_events;
   std::vector<llmrt_event> events;
   std::map<std::string, std::vector<std::byte>> text;
@@ -64,7 +65,8 @@ struct StepSize {
 
   double bytes(const llm::fb::Cost& c) const { return at(c, static_cast<double>(seqs * (context + tokens))); }
   double flops(const llm::fb::Cost& c) const {
-    return at(c, static_cast<double>(seqs * tokens) * (static_cast<double>(context) + static_cast<double>(tokens + 1) / 2));
+    return at(
+        c, static_cast<double>(seqs * tokens) * (static_cast<double>(context) + static_cast<double>(tokens + 1) / 2));
   }
 
  private:
@@ -82,15 +84,19 @@ llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& give
     LLM_ASSIGN(const llm::PublicKey key, llm::read_public_key(text_or(o.trusted_keys[i], "")));
     trusted.push_back(key);
   }
+  const llmrt::Stopwatch opening;
   LLM_ASSIGN(auto plan, llm::PlanFile::open(o.plan, trusted));
+  const double plan_s = opening.seconds();
   llmrt::EngineOptions options;
-  options.device = {text_or(o.device, "auto"), text_or(o.target, ""), o.force_ptx != 0, o.threads, o.separate_allocations != 0};
+  options.device = {text_or(o.device, "auto"), text_or(o.target, ""), o.force_ptx != 0, o.threads,
+                    o.separate_allocations != 0};
   options.model_dir = text_or(o.model_dir, "");
   options.kv_limit = o.kv_bytes;
   options.info_only = o.info_only != 0;
   options.no_graphs = o.no_graphs != 0;
   options.no_advance = o.no_advance != 0;
   auto e = std::make_unique<llmrt_engine>();
+  e->plan_s = plan_s;
   LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));
   return e;
 }
@@ -134,13 +140,26 @@ int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
   i.vocab = plan.model->vocab, i.layers = plan.model->layers, i.hidden = plan.model->hidden;
   i.max_context = plan.limits->max_context, i.max_batch = plan.limits->max_batch;
   i.max_step_tokens = plan.limits->max_step_tokens, i.max_logits = plan.limits->max_logits;
-  i.weight_bytes = m.weights, i.mapped_weight_bytes = m.mapped_weights, i.activation_bytes = m.activations, i.state_bytes = m.state;
-  i.io_bytes = m.io, i.kv_bytes = m.kv, i.kv_bytes_per_token = m.kv_bytes_per_token, i.total_bytes = m.total, i.free_bytes = m.device_free;
+  i.weight_bytes = m.weights, i.mapped_weight_bytes = m.mapped_weights, i.activation_bytes = m.activations,
+  i.state_bytes = m.state;
+  i.io_bytes = m.io, i.kv_bytes = m.kv, i.kv_bytes_per_token = m.kv_bytes_per_token, i.total_bytes = m.total,
+  i.free_bytes = m.device_free;
   i.kv_tokens = m.kv_blocks * plan.limits->block_tokens;
   i.fitting_tokens = m.fitting_tokens;
   i.fits = m.fits;
   i.mask_words = plan.limits->mask_words;
   std::memcpy(info, &i, std::min(info->size, sizeof i));
+  return 0;
+}
+
+int llmrt_get_load_times(const llmrt_engine* e, llmrt_load_times* times) {
+  const llmrt::LoadTimes& l = e->engine->load_times();
+  llmrt_load_times t{};
+  t.size = sizeof t;
+  t.plan_s = e->plan_s, t.device_s = l.device_s, t.memory_s = l.memory_s, t.weights_s = l.weights_s;
+  t.code_s = l.code_s, t.code_wait_s = l.code_wait_s, t.init_s = l.init_s, t.open_s = e->plan_s + l.total_s;
+  t.graphs_s = l.graphs_s, t.weight_bytes = l.weight_bytes, t.graphs = l.graphs;
+  std::memcpy(times, &t, std::min(times->size, sizeof t));
   return 0;
 }
 
@@ -183,7 +202,8 @@ int llmrt_submit(llmrt_engine* e, const llmrt_request* request, uint64_t* id) {
     o.stop_ids.assign(r->stop_ids, r->stop_ids + r->stop_count);
     llmrt::SamplingOptions& s = o.sampling;
     s.temperature = r->temperature, s.top_k = r->top_k, s.top_p = r->top_p, s.min_p = r->min_p;
-    s.repetition_penalty = r->repetition_penalty, s.presence_penalty = r->presence_penalty, s.frequency_penalty = r->frequency_penalty;
+    s.repetition_penalty = r->repetition_penalty, s.presence_penalty = r->presence_penalty,
+    s.frequency_penalty = r->frequency_penalty;
     s.seed = r->seed, s.logprobs = r->logprobs >= 0, s.top_logprobs = std::max(r->logprobs, 0);
     for (size_t i = 0; i < r->bias_count; ++i) s.bias.push_back({r->bias[i].id, r->bias[i].bias});
     if (!e->scheduler) e->scheduler = std::make_unique<llmrt::Scheduler>(*e->engine);
@@ -217,8 +237,8 @@ int llmrt_poll(llmrt_engine* e, int wait, const llmrt_event** events, size_t* co
     } while (wait && more && e->token_events.empty() && !e->scheduler->waits_for_masks());
     e->events.clear();
     for (const llmrt::TokenEvent& t : e->token_events)
-      e->events.push_back({t.request, t.sample.id, static_cast<int32_t>(t.finish), t.sample.logprob, t.sample.id < 0 ? 0 : t.sample.count,
-                           t.sample.top_id, t.sample.top_logprob});
+      e->events.push_back({t.request, t.sample.id, static_cast<int32_t>(t.finish), t.sample.logprob,
+                           t.sample.id < 0 ? 0 : t.sample.count, t.sample.top_id, t.sample.top_logprob});
     *events = e->events.data(), *count = e->events.size(), *active = more;
     return {};
   });
@@ -238,7 +258,8 @@ int llmrt_step_submit(llmrt_engine* e, const llmrt_step* step, uint32_t* number)
     in.logit_rows.assign(s->logit_rows, s->logit_rows + s->logits);
     for (size_t i = 0; i < s->seqs; ++i) {
       const int32_t begin = in.query_start[i], end = in.query_start[i + 1];
-      if (begin < 0 || end <= begin || static_cast<size_t>(end) > s->tokens) return llm::Error{"query_start must grow within the step's tokens"};
+      if (begin < 0 || end <= begin || static_cast<size_t>(end) > s->tokens)
+        return llm::Error{"query_start must grow within the step's tokens"};
       if (in.seq_slot[i] < 0 || static_cast<uint64_t>(in.seq_slot[i]) >= e->engine->plan().limits->max_batch)
         return llm::Error{"sequence slot " + std::to_string(in.seq_slot[i]) + " is out of range"};
       const bool reset = s->reset ? s->reset[i] != 0 : in.positions[static_cast<size_t>(begin)] == 0;
@@ -255,7 +276,8 @@ int llmrt_step_submit(llmrt_engine* e, const llmrt_step* step, uint32_t* number)
       p.repetition_penalty = 1, p.top_p = 1, p.slot = -1;  // no slot: nothing is counted
       p.flags = s->mask ? llm_abi::kSampleMask : 0;
       p.token_row = in.logit_rows[i];
-      if (p.token_row >= 0 && static_cast<size_t>(p.token_row) < s->tokens) p.position = in.positions[static_cast<size_t>(p.token_row)] + 1;
+      if (p.token_row >= 0 && static_cast<size_t>(p.token_row) < s->tokens)
+        p.position = in.positions[static_cast<size_t>(p.token_row)] + 1;
       in.sampling.push_back(p);
     }
     const size_t words = e->engine->plan().limits->mask_words;
@@ -311,10 +333,12 @@ int llmrt_step_cost(llmrt_engine* e, size_t tokens, size_t seqs, size_t context,
   });
 }
 
-int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, int repeats, const llmrt_launch_time** times, size_t* count) {
+int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, int repeats,
+                  const llmrt_launch_time** times, size_t* count) {
   return guarded(e, [&]() -> llm::Status {
     const auto& limits = *e->engine->plan().limits;
-    if (tokens == 0 || seqs == 0 || seqs > limits.max_batch || tokens * seqs > limits.max_step_tokens || context + tokens > limits.max_context)
+    if (tokens == 0 || seqs == 0 || seqs > limits.max_batch || tokens * seqs > limits.max_step_tokens ||
+        context + tokens > limits.max_context)
       return llm::Error{"the step to profile is beyond the plan's limits"};
     llmrt::KvCache kv(e->engine->plan(), e->engine->memory().kv_blocks);
     llmrt::StepInput& in = e->input;
@@ -322,7 +346,8 @@ int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, i
     in.query_start.push_back(0);
     for (size_t s = 0; s < seqs; ++s) {
       const auto slot = static_cast<int32_t>(s);
-      if (!kv.reserve(slot, context + tokens, in.block_updates)) return llm::Error{"the KV cache is too small for this profile"};
+      if (!kv.reserve(slot, context + tokens, in.block_updates))
+        return llm::Error{"the KV cache is too small for this profile"};
       for (size_t t = 0; t < tokens; ++t) {
         in.tokens.push_back(static_cast<int32_t>((7 * t + s) % e->engine->plan().model->vocab));
         in.positions.push_back(static_cast<int32_t>(context + t));
@@ -341,7 +366,8 @@ int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, i
     const StepSize size{tokens, seqs, context};
     for (const auto& l : launches)
       e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(),
-                          l.launch->external ? "cublas" : e->engine->target().kernels[l.launch->kernel]->name.c_str(), l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
+                          l.launch->external ? "cublas" : e->engine->target().kernels[l.launch->kernel]->name.c_str(),
+                          l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
     *times = e->times.data(), *count = e->times.size();
     return {};
   });

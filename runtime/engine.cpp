@@ -27,20 +27,19 @@ llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile>
   e->plan_ = std::move(plan);
   e->no_graphs_ = options.no_graphs;
   e->no_advance_ = options.no_advance;
+  const Stopwatch opening;
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
+  e->times_.total_s = e->times_.device_s = opening.seconds();
   e->memory_ = memory_table(e->plan_file(), e->target(), e->device_info(), options.kv_limit);
   const MemoryTable& m = e->memory_;
   if (options.info_only) return e;
   if (!m.fits)
-    return llm::Error{"the plan does not fit on " + e->device_info().name + ": weights " + gb(m.weights) + ", activations " + gb(m.activations) +
-                      ", state " + gb(m.state + m.io) + ", and no room for a KV cache; free " + gb(m.device_free) +
-                      ". Compile with a smaller --max-batch, --max-step-tokens or --max-context, or for a smaller model"};
-  LLM_TRY(e->load_embedded_weights());  // before the code: bytes that were not signed end it here
-  LLM_TRY(e->chosen_.device->load_code(*e->plan_, e->target(), e->chosen_.form));
-  LLM_TRY(e->allocate());
-  LLM_TRY(e->load_weights(options.model_dir.empty() ? folder_of(e->plan_->path()) : options.model_dir));
-  LLM_TRY(e->encode_tensor_maps());
-  LLM_TRY(e->chosen_.device->synchronize());
+    return llm::Error{
+        "the plan does not fit on " + e->device_info().name + ": weights " + gb(m.weights) + ", activations " +
+        gb(m.activations) + ", state " + gb(m.state + m.io) + ", and no room for a KV cache; free " +
+        gb(m.device_free) +
+        ". Compile with a smaller --max-batch, --max-step-tokens or --max-context, or for a smaller model"};
+  LLM_TRY(e->load_all(options.model_dir.empty() ? folder_of(e->plan_->path()) : options.model_dir));
   for (const auto& program : e->target().programs) e->programs_.push_back({program.get(), {}});
   return e;
 }
@@ -81,108 +80,30 @@ llm::Status Engine::allocate() {
   return {};
 }
 
-llm::Status Engine::load_embedded_weights() {
-  Device& d = *chosen_.device;
-  weights_.resize(target().weights.size());
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    const fb::WeightT& w = *target().weights[i];
-    if (w.segment < 0) continue;
-    const auto segment = static_cast<uint32_t>(w.segment);
-    if (used_in_place(w, *plan_, d.info())) {
-      weights_[i] = reinterpret_cast<DeviceAddress>(plan_->stored(segment).data());
-      continue;
-    }
-    LLM_ASSIGN(weights_[i], d.allocate(w.bytes, "weight " + w.name));
-    if (plan_->authenticated()) {
-      LLM_TRY(plan_->stream(segment, [&](uint64_t offset, std::span<const std::byte> piece) {
-        return d.copy_in(weights_[i] + offset, piece);
-      }));
-    } else {
-      LLM_TRY(d.copy_in(weights_[i], plan_->stored(segment)));
-    }
-  }
-  return {};
-}
-
-llm::Status Engine::load_weights(const std::string& model_dir) {
-  Device& d = *chosen_.device;
-  bool external = false;
-  for (const auto& w : target().weights) external |= w->segment < 0 && w->source < 0;
-  if (external) {
-    LLM_ASSIGN(files_, WeightFiles::open(plan_, model_dir));
-    if (plan_->authenticated() && !files_.all_have_digests())
-      chosen_.note += std::string(chosen_.note.empty() ? "" : "; ") +
-                      "the signature does not cover the weights in the model folder: it does if the plan is compiled "
-                      "with --hash-weights";
-  }
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    const auto& w = target().weights[i];
-    if (w->segment >= 0) continue;
-    if (w->source >= 0) {
-      LLM_ASSIGN(weights_[i], compute_row_scale(*w));
-      continue;
-    }
-    if (used_in_place(*w, *plan_, d.info())) {
-      const fb::WeightPart& p = w->parts[0];
-      LLM_ASSIGN(const auto rows, files_.rows(p.tensor(), p.row_begin(), p.row_end()));
-      weights_[i] = reinterpret_cast<DeviceAddress>(rows.data());
-      continue;
-    }
-    LLM_ASSIGN(const DeviceAddress address, d.allocate(w->bytes, "weight " + w->name));
-    weights_[i] = address;
-    for (const fb::WeightPart& p : w->parts) {
-      const fb::SourceTensorT& tensor = *plan().tensors[p.tensor()];
-      const uint64_t element = dtype_bytes(tensor.dtype), row_bytes = w->cols * element;
-      if (p.col_begin() != 0 || p.col_end() != tensor.cols) return llm::Error{"weight " + w->name + ": column ranges are not supported yet"};
-      LLM_ASSIGN(const auto source, files_.rows(p.tensor(), p.row_begin(), p.row_end()));
-      if (w->init_kernel < 0) {
-        LLM_TRY(d.copy_in(address + p.dst_row() * row_bytes, source));
-      } else if (d.info().host_addressable) {
-        LLM_TRY(pack_part(*w, p, reinterpret_cast<DeviceAddress>(source.data()), address));
-      } else {
-        return llm::Error{"weight " + w->name + ": init kernels of this device are not supported yet"};
-      }
-    }
-    files_.release_copies();
-  }
-  return {};
-}
-
-// Init kernel row_scale: one block per row of the source weight.
-llm::Result<DeviceAddress> Engine::compute_row_scale(const fb::WeightT& w) {
-  Device& d = *chosen_.device;
-  LLM_ASSIGN(const DeviceAddress address, d.allocate(w.bytes, "weight " + w.name));
-  ResolvedLaunch l;
-  l.kernel = static_cast<uint32_t>(w.init_kernel);
-  l.grid[0] = static_cast<uint32_t>(w.rows);
-  l.slots = {weights_[static_cast<size_t>(w.source)], address, w.rows, w.cols};
-  static_assert(sizeof(llm_abi::RowScaleArgs) == 4 * sizeof(uint64_t));
-  LLM_TRY(d.run_once(l));
-  return address;
-}
-
-llm::Status Engine::pack_part(const fb::WeightT& w, const fb::WeightPart& p, DeviceAddress source, DeviceAddress destination) {
-  constexpr uint64_t kBlockRows = 16;  // kPackRows of kernels_templates/x86/pack.h
-  const uint64_t rows = p.row_end() - p.row_begin(), first = p.dst_row() / kBlockRows;
-  ResolvedLaunch l;
-  l.kernel = static_cast<uint32_t>(w.init_kernel);
-  l.grid[1] = static_cast<uint32_t>((p.dst_row() + rows + kBlockRows - 1) / kBlockRows - first);
-  l.slots = {source, destination, rows, w.cols, plan().tensors[p.tensor()]->cols, p.dst_row()};
-  static_assert(sizeof(llm_abi::PackArgs) == 6 * sizeof(uint64_t));
-  return chosen_.device->run_once(l);
-}
-
 DeviceAddress Engine::address(const fb::Slot& s, size_t io_set) const {
   uint64_t base = 0;
   switch (s.kind()) {
     case fb::SlotKind::value:
-    case fb::SlotKind::tensor_map: break;
-    case fb::SlotKind::arena: base = arena_; break;
-    case fb::SlotKind::weight: base = weights_[s.index()]; break;
-    case fb::SlotKind::constant: base = constants_[s.index()]; break;
-    case fb::SlotKind::io: base = io_[io_set].device + plan().io_fields[s.index()]->offset; break;
-    case fb::SlotKind::state: base = states_[s.index()]; break;
-    case fb::SlotKind::kv_base: base = kv_layers_[s.index()]; break;
+    case fb::SlotKind::tensor_map:
+      break;
+    case fb::SlotKind::arena:
+      base = arena_;
+      break;
+    case fb::SlotKind::weight:
+      base = weights_[s.index()];
+      break;
+    case fb::SlotKind::constant:
+      base = constants_[s.index()];
+      break;
+    case fb::SlotKind::io:
+      base = io_[io_set].device + plan().io_fields[s.index()]->offset;
+      break;
+    case fb::SlotKind::state:
+      base = states_[s.index()];
+      break;
+    case fb::SlotKind::kv_base:
+      base = kv_layers_[s.index()];
+      break;
   }
   return base + s.value();
 }
@@ -195,7 +116,12 @@ llm::Status Engine::encode_tensor_maps() {
     for (const auto& program : target().programs) {
       for (const auto& launch : program->launches) {
         for (const auto& map : launch->maps) {
-          const TensorMap key{address(*map->base, io_set), static_cast<llm::ScalarType>(map->dtype), map->dims, map->strides, map->box, map->swizzle};
+          const TensorMap key{address(*map->base, io_set),
+                              static_cast<llm::ScalarType>(map->dtype),
+                              map->dims,
+                              map->strides,
+                              map->box,
+                              map->swizzle};
           const auto [it, fresh] = offsets.try_emplace(key, encoded.size());
           if (fresh) {
             LLM_ASSIGN(const std::vector<std::byte> bytes, chosen_.device->encode(key));
@@ -221,9 +147,11 @@ ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
     r.grid[0] = std::min(r.grid[0], launch.blocks_per_sm * static_cast<uint32_t>(chosen_.device->info().units));
   r.grid[1] = launch.grid_y, r.grid[2] = launch.grid_z;
   r.after = launch.after;
-  if (const auto& c = launch.external) r.gemm = GemmCall{static_cast<llm::ScalarType>(c->dtype), c->rows, c->cols, c->k, c->workspace_bytes};
+  if (const auto& c = launch.external)
+    r.gemm = GemmCall{static_cast<llm::ScalarType>(c->dtype), c->rows, c->cols, c->k, c->workspace_bytes};
   for (const fb::Slot& s : launch.slots)
-    r.slots.push_back(s.kind() == fb::SlotKind::tensor_map ? tensor_maps_.at({launch.maps[s.index()].get(), io_set}) : address(s, io_set));
+    r.slots.push_back(s.kind() == fb::SlotKind::tensor_map ? tensor_maps_.at({launch.maps[s.index()].get(), io_set})
+                                                           : address(s, io_set));
   return r;
 }
 
@@ -234,7 +162,8 @@ std::vector<ResolvedLaunch> Engine::resolve(const fb::ProgramT& program, size_t 
 }
 
 // The smallest bucket that holds the step.
-llm::Result<Engine::BuiltProgram*> Engine::find_program(fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits) {
+llm::Result<Engine::BuiltProgram*> Engine::find_program(fb::ProgramKind kind, size_t tokens, size_t seqs,
+                                                        size_t logits) {
   BuiltProgram* best = nullptr;
   for (BuiltProgram& p : programs_) {
     if (p.program->kind != kind || p.program->logits < logits) continue;
@@ -243,8 +172,8 @@ llm::Result<Engine::BuiltProgram*> Engine::find_program(fb::ProgramKind kind, si
     if (!best || size(*p.program) < size(*best->program)) best = &p;
   }
   if (!best)
-    return llm::Error{"no program of the plan holds " + std::to_string(tokens) + " tokens of " + std::to_string(seqs) + " sequences with " +
-                      std::to_string(logits) + " logit rows"};
+    return llm::Error{"no program of the plan holds " + std::to_string(tokens) + " tokens of " + std::to_string(seqs) +
+                      " sequences with " + std::to_string(logits) + " logit rows"};
   return best;
 }
 
@@ -254,7 +183,10 @@ llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
     return {};
   }
   if (!p.built[io_set]) {
+    const Stopwatch building;
     LLM_ASSIGN(p.built[io_set], chosen_.device->build(resolve(*p.program, io_set)));
+    times_.graphs_s += building.seconds();
+    ++times_.graphs;
   }
   return chosen_.device->launch(*p.built[io_set]);
 }
@@ -283,9 +215,15 @@ uint64_t Engine::pack(const StepInput& in, IoSet& set, int32_t flags) {
   counts.ring_entries = static_cast<int32_t>(plan().limits->ring_entries);
   counts.bias_pairs = static_cast<int32_t>(in.bias.size());
   uint64_t end = put(set, "counts", std::vector{counts});
-  for (const auto& [field, values] : {std::pair{"query_start", &in.query_start}, {"kv_len", &in.kv_len}, {"seq_slot", &in.seq_slot},
-                                      {"seq_flags", &in.seq_flags}, {"logit_rows", &in.logit_rows}, {"tokens", &in.tokens},
-                                      {"positions", &in.positions}, {"kv_index", &in.kv_index}, {"token_seq", &in.token_seq}})
+  for (const auto& [field, values] : {std::pair{"query_start", &in.query_start},
+                                      {"kv_len", &in.kv_len},
+                                      {"seq_slot", &in.seq_slot},
+                                      {"seq_flags", &in.seq_flags},
+                                      {"logit_rows", &in.logit_rows},
+                                      {"tokens", &in.tokens},
+                                      {"positions", &in.positions},
+                                      {"kv_index", &in.kv_index},
+                                      {"token_seq", &in.token_seq}})
     end = std::max(end, put(set, field, *values));
   end = std::max(end, put(set, "sample_params", in.sampling));
   end = std::max(end, put(set, "block_updates", in.block_updates));
@@ -294,7 +232,8 @@ uint64_t Engine::pack(const StepInput& in, IoSet& set, int32_t flags) {
 
 llm::Result<uint32_t> Engine::submit(const StepInput& in) {
   LLM_TRY(check(in));
-  LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
+  LLM_ASSIGN(BuiltProgram * forward,
+             find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
   if (marks_.size() == kIoSets) LLM_TRY(chosen_.device->wait(marks_.begin()->second));
   const bool ready = has_advanced_ && same_input(in, advanced_), advances = !no_advance_ && can_advance(in);
   has_advanced_ = false;  // until the step is queued as a whole
@@ -306,7 +245,8 @@ llm::Result<uint32_t> Engine::submit(const StepInput& in) {
     ++uploads_;
   }
   LLM_TRY(run(*forward, last_set_));
-  if (const uint64_t end = put(set, "mask", in.mask)) {  // only `sample` reads masks: the host copies them while `forward` runs
+  if (const uint64_t end =
+          put(set, "mask", in.mask)) {  // only `sample` reads masks: the host copies them while `forward` runs
     const uint64_t offset = io_offset_["mask"];
     LLM_TRY(chosen_.device->upload(set.device + offset, set.staging.host + offset, end - offset));
   }
@@ -364,7 +304,8 @@ llm::Status Engine::upload_block_table(std::vector<llm_abi::BlockUpdate>& update
   LLM_TRY(chosen_.device->synchronize());
   LLM_TRY(chosen_.device->download(table.data(), address, table.size() * sizeof(int32_t)));
   for (const llm_abi::BlockUpdate& u : updates)
-    table[(static_cast<uint64_t>(u.group) * l.max_batch + static_cast<uint64_t>(u.slot)) * l.table_stride + static_cast<uint64_t>(u.index)] = u.block;
+    table[(static_cast<uint64_t>(u.group) * l.max_batch + static_cast<uint64_t>(u.slot)) * l.table_stride +
+          static_cast<uint64_t>(u.index)] = u.block;
   LLM_TRY(chosen_.device->copy_in(address, std::as_bytes(std::span(table))));
   updates.clear();
   return {};
@@ -379,7 +320,8 @@ llm::Result<std::vector<const fb::LaunchT*>> Engine::forward_launches(size_t tok
 
 llm::Result<std::vector<Engine::LaunchTime>> Engine::profile(const StepInput& in, int repeats) {
   LLM_TRY(check(in));
-  LLM_ASSIGN(BuiltProgram * forward, find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
+  LLM_ASSIGN(BuiltProgram * forward,
+             find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
   LLM_TRY(chosen_.device->synchronize());
   has_advanced_ = false;
   LLM_TRY(chosen_.device->upload(io_[0].device, io_[0].staging.host, pack(in, io_[0], 0)));

@@ -1,4 +1,5 @@
-// A plan loaded on a device: weights in place, every argument resolved, programs built for both io sets. One level below sequences: it runs steps.
+// A plan loaded on a device: weights in place, every argument resolved, programs built for both io sets. One level
+// below sequences: it runs steps.
 #pragma once
 
 #include <functional>
@@ -10,6 +11,7 @@
 #include "kernels_templates/abi.h"
 #include "plan/plan_reader.h"
 #include "runtime/device.h"
+#include "runtime/load_times.h"
 #include "runtime/memory_table.h"
 #include "runtime/step_input.h"
 #include "runtime/target_choice.h"
@@ -22,7 +24,8 @@ struct EngineOptions {
   std::string model_dir;   // of external weights; "" for the folder of the plan
   uint64_t kv_limit = 0;   // bytes of KV cache at most; 0 for what the plan asks for
   bool no_graphs = false;  // debugging: every launch on its own, each waited for, instead of one program (a CUDA graph)
-  bool no_advance = false; // debugging: the host uploads every step, also where the device could make it from the last one
+  bool no_advance =
+      false;  // debugging: the host uploads every step, also where the device could make it from the last one
   bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
 };
 
@@ -36,10 +39,12 @@ class Engine {
   const DeviceInfo& device_info() const { return chosen_.device->info(); }
   const MemoryTable& memory() const { return memory_; }
   const std::string& note() const { return chosen_.note; }
+  const LoadTimes& load_times() const { return times_; }
 
-  // Queues a step (forward, and sample if input.sampling is not empty) and returns its number. At most kIoSets steps are in flight: a
-  // further one waits for the oldest. A step that is what the device itself made of the last one (a decode step with the same rows, no
-  // new KV block and no mask) needs no upload. Errors: more tokens, sequences or rows than the plan allows.
+  // Queues a step (forward, and sample if input.sampling is not empty) and returns its number. At most kIoSets steps
+  // are in flight: a further one waits for the oldest. A step that is what the device itself made of the last one (a
+  // decode step with the same rows, no new KV block and no mask) needs no upload. Errors: more tokens, sequences or
+  // rows than the plan allows.
   llm::Result<uint32_t> submit(const StepInput& input);
   uint64_t uploads() const { return uploads_; }  // steps whose input was uploaded
   llm::Status wait(uint32_t step);
@@ -54,7 +59,8 @@ class Engine {
   // Writes block table entries directly, for more of them than a step can carry. Blocking.
   llm::Status upload_block_table(std::vector<llm_abi::BlockUpdate>& updates);
 
-  // Microseconds of each launch of the forward program that a step of this input runs, with its description in `launches`.
+  // Microseconds of each launch of the forward program that a step of this input runs, with its description in
+  // `launches`.
   struct LaunchTime {
     const llm::fb::LaunchT* launch;
     double microseconds;
@@ -78,10 +84,16 @@ class Engine {
 
   Engine() = default;
   llm::Status allocate();
-  llm::Status load_embedded_weights();
-  llm::Status load_weights(const std::string& model_dir);
-  llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source, DeviceAddress destination);
-  llm::Result<DeviceAddress> compute_row_scale(const llm::fb::WeightT& weight);
+  llm::Status load_all(const std::string& model_dir);
+  llm::Status load_code();
+  llm::Status allocate_weights();
+  llm::Status check_embedded_weights();
+  llm::Status copy_weights();
+  llm::Status copy_parts(size_t weight, std::vector<HostCopy>& copies);
+  llm::Status make_weights();
+  llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source,
+                        DeviceAddress destination);
+  llm::Status compute_row_scale(size_t weight);
   llm::Status encode_tensor_maps();
   DeviceAddress address(const llm::fb::Slot& slot, size_t io_set) const;
   ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
@@ -98,18 +110,20 @@ class Engine {
   WeightFiles files_;  // stays mapped: a host-addressable device uses weights in place
   ChosenTarget chosen_;
   MemoryTable memory_;
+  LoadTimes times_;
   DeviceAddress arena_ = 0;
   std::vector<DeviceAddress> weights_, constants_, states_, kv_layers_;
-  std::map<std::pair<const llm::fb::TensorMapT*, size_t>, DeviceAddress> tensor_maps_;  // encoded, by description and io set
+  std::map<std::pair<const llm::fb::TensorMapT*, size_t>, DeviceAddress>
+      tensor_maps_;  // encoded, by description and io set
   std::map<std::string, uint64_t> io_offset_;
   std::byte* ring_ = nullptr;
   IoSet io_[kIoSets];
   std::vector<BuiltProgram> programs_;
   std::map<uint32_t, uint64_t> marks_;  // of the last kIoSets steps
   uint32_t next_step_ = 0;
-  size_t last_set_ = 0;                 // io set of the last step
-  StepInput advanced_;                  // what that set will hold behind the last step,
-  bool has_advanced_ = false;           // if the step advances it
+  size_t last_set_ = 0;        // io set of the last step
+  StepInput advanced_;         // what that set will hold behind the last step,
+  bool has_advanced_ = false;  // if the step advances it
   uint64_t uploads_ = 0;
   bool no_graphs_ = false, no_advance_ = false;
 };

@@ -57,6 +57,12 @@ bool WeightFiles::all_have_digests() const {
   return std::all_of(tensors.begin(), tensors.end(), [](const auto& t) { return t->digest != nullptr; });
 }
 
+const llm::MappedFile* WeightFiles::mapping_of(uint32_t tensor, std::span<const std::byte> bytes) const {
+  const llm::MappedFile& file = files_[plan_->index().tensors[tensor]->file];
+  const auto begin = file.bytes().data(), end = begin + file.bytes().size();
+  return bytes.data() >= begin && bytes.data() < end ? &file : nullptr;
+}
+
 llm::Result<std::span<const std::byte>> WeightFiles::rows(uint32_t tensor, uint64_t row_begin, uint64_t row_end) {
   LLM_ASSIGN(const auto bytes, checked(tensor));
   const fb::SourceTensorT& t = *plan_->index().tensors[tensor];

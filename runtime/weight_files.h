@@ -23,7 +23,10 @@ class WeightFiles {
   // release_copies(): the file could change after the check.
   llm::Result<std::span<const std::byte>> rows(uint32_t tensor, uint64_t row_begin, uint64_t row_end);
   bool all_have_digests() const;
+  bool holds_copies() const { return !copies_.empty(); }
   void release_copies() { copies_.clear(); }
+  // The file in whose mapping these bytes of a tensor lie; null for a copy.
+  const llm::MappedFile* mapping_of(uint32_t tensor, std::span<const std::byte> bytes) const;
 
  private:
   llm::Result<std::span<const std::byte>> checked(uint32_t tensor);

@@ -36,7 +36,9 @@ def measure(llmrt, plan, options, batches, context, gen_tokens, prompts, repeats
             result["load"] = report.get("load", {"total_s": report["load_s"]})
             result["decode"] = [{"batch": r["batch"], "context": context, "ms_per_step": r["tpot_ms"],
                                  "tokens_per_s": r["decode_tokens_per_s"], "ttft_ms": r["ttft_ms"]}
-                                for r in report["runs"]]
+                                for r in report["runs"] if r["tpot_ms"] > 0]
+            result["left_out"] += [f"batch {r['batch']}: --gen-tokens is too small to see steps of all sequences"
+                                   for r in report["runs"] if r["tpot_ms"] <= 0]
     except (RuntimeError, ValueError, KeyError) as error:
         result["left_out"].append(f"decode: {error}")
     for tokens in prompts:

@@ -98,6 +98,19 @@ LogicalResult FusedLinearOp::verify() {
   return success();
 }
 
+LogicalResult LinearRopeKvOp::verify() {
+  const auto weight = shape_of(getWeight());
+  const int64_t heads = getHeads(), kv_heads = getKvHeads(), head_dim = getHeadDim();
+  if (heads <= 0 || kv_heads <= 0 || head_dim <= 0) return emitOpError("needs heads, kv_heads and head_dim > 0");
+  if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
+  if (weight[0] != (heads + 2 * kv_heads) * head_dim) return emitOpError("weight rows are not whole heads of q, k and v");
+  if (getBias() && shape_of(getBias())[0] != weight[0])
+    return emitOpError("bias of ") << shape_of(getBias())[0] << " elements, expected " << weight[0];
+  if (width_of(getTable()) > head_dim) return emitOpError("rotates more dims than a head has");
+  if (width_of(getQOut()) != heads * head_dim) return emitOpError("result width ") << width_of(getQOut()) << ", expected " << heads * head_dim;
+  return success();
+}
+
 LogicalResult SliceOp::verify() {
   const int64_t offset = getOffset();
   if (offset < 0 || offset + width_of(getResult()) > width_of(getX()))

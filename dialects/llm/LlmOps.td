@@ -102,6 +102,20 @@ def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSi
   }];
 }
 
+def Llm_LinearRopeKvOp : Llm_Op<"linear_rope_kv", [AttrSizedOperandSegments]> {
+  let summary = "The merged projections of q, k and v, RoPE on q and k, and the cache write";
+  let description = [{
+    As llm.fused_linear with the epilogue "plain", the heads of q, k and v one behind the other in its result, and llm.rope_kv_write behind it.
+  }];
+  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares, F32Activation:$table,
+                       Llm_KvCacheType:$cache, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$head_dim, F64Attr:$eps);
+  let results = (outs F32Activation:$q_out, Llm_KvCacheType:$cache_out);
+  let assemblyFormat = [{
+    $x `,` $weight (`bias` $bias^)? (`squares` $squares^)? `table` $table `into` $cache attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
 def Llm_SliceOp : Llm_Op<"slice"> {
   let summary = "Columns [offset, offset + width) of a value; a view, never copied";
   let arguments = (ins F32Activation:$x, I64Attr:$offset);

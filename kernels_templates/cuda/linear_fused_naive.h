@@ -19,5 +19,5 @@ KERNEL_FN void linear_fused_naive(const FusedLinearArgs& args, Tile tile, char*)
     const W* w = static_cast<const W*>(args.w) + (kGlu && lane >= 8 ? outputs + output : output) * args.k;
     for (i64 i = 0; i < args.k; ++i) sum = fmaf(to_float(x[i]), to_float(w[i]), sum);
   }
-  finish_unit<W, A, Kind>(args, sum * scale, row, unit, output - lane % (kGlu ? 8 : 16) < outputs, lane);
+  finish_unit<W, A, float, Kind>(args, sum * scale, row, unit, output - lane % (kGlu ? 8 : 16) < outputs, lane);
 }

@@ -9,21 +9,20 @@
 // share K, and their sums are added in warp order. A block's first weights are on their way before it asks for anything else.
 // Tile: x = a unit of 16 weight rows (for glu 8 of gate and the 8 of up that belong to them), y = 8 * TokenTiles rows. 256
 // threads; TokenTiles * 4384 bytes of shared memory. K is a multiple of 8.
-template <typename W, typename A, int TokenTiles, int Unroll, Epilogue Kind>
-KERNEL_FN void linear_gemv_fused(const FusedLinearArgs& args, Tile tile, char* shared) {
+template <typename W, typename A, typename KV, int TokenTiles, int Unroll, Epilogue Kind, typename Args>
+KERNEL_FN void gemv_unit(const Args& all, Tile tile, char* shared) {
   constexpr int kWarps = 8, kDepth = 32, kUnit = 16, kTokens = 8 * TokenTiles, kStride = kUnit + 1;
   constexpr i64 kStep = kWarps * kDepth;
   float* partial = reinterpret_cast<float*>(shared);      // [warp, token, row]
   float* scale = partial + kWarps * kTokens * kStride;    // [token]
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int g = lane / 4, t = lane % 4;
+  const FusedLinearArgs& args = linear_of(all);
   const i64 k = args.k, unit = tile.x;
 
-  // Rows beyond the matrix repeat its last one, and are not stored.
   const W* w = static_cast<const W*>(args.w);
-  const i64 half = args.n / 2;
-  const W* low_row = w + (Kind == Epilogue::kGlu ? min_of(unit * 8 + g, half - 1) : min_of(unit * 16 + g, args.n - 1)) * k;
-  const W* high_row = w + (Kind == Epilogue::kGlu ? half + min_of(unit * 8 + g, half - 1) : min_of(unit * 16 + g + 8, args.n - 1)) * k;
+  const W* low_row = w + unit_row<Kind>(all, unit, 0, g) * k;
+  const W* high_row = w + unit_row<Kind>(all, unit, 1, g) * k;
   uint4 low[Unroll], high[Unroll];
   const auto load_weights = [&](i64 i) {
 #pragma unroll
@@ -86,6 +85,16 @@ KERNEL_FN void linear_gemv_fused(const FusedLinearArgs& args, Tile tile, char* s
     float total = sums[0];
 #pragma unroll
     for (int p = 1; p < kWarps; ++p) total += sums[p * kTokens * kStride];
-    finish_unit<W, A, Kind>(args, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+    finish_unit<W, A, KV, Kind>(all, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
   }
+}
+
+template <typename W, typename A, int TokenTiles, int Unroll, Epilogue Kind>
+KERNEL_FN void linear_gemv_fused(const FusedLinearArgs& args, Tile tile, char* shared) {
+  gemv_unit<W, A, float, TokenTiles, Unroll, Kind>(args, tile, shared);
+}
+
+template <typename W, typename A, typename KV, int TokenTiles, int Unroll>
+KERNEL_FN void linear_gemv_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
+  gemv_unit<W, A, KV, TokenTiles, Unroll, Epilogue::kRope>(args, tile, shared);
 }

@@ -14,8 +14,9 @@
 // multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
-template <typename W, typename A, int Units, int TokenTiles, int Stages, Epilogue Kind>
-KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* shared) {
+template <typename W, typename A, typename KV, int Units, int TokenTiles, int Stages, Epilogue Kind, typename Args>
+KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
+  const FusedLinearArgs& args = linear_of(all);
   constexpr int kTokens = 8 * TokenTiles, kUnit = 16, kRows = Units * kUnit, kFillers = 2 * Units;
   constexpr int kStageBytes = (kRows + kTokens) * kStreamRowBytes;
   constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
@@ -59,8 +60,7 @@ KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* share
     return;
   }
   if (warp >= kStreamWarps) {
-    // Each filling warp copies eight rows of a tile: half a unit, which for glu is eight rows of gate or the eight of up that belong
-    // to them. Rows beyond the matrix repeat its last one.
+    // Each filling warp copies eight rows of a tile, half a unit.
     const int filler = warp - kStreamWarps, half = filler % 2;
     const char* w = static_cast<const char*>(args.w);
     const i64 row_bytes = args.k * 2;
@@ -70,10 +70,9 @@ KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* share
       if (unit >= unit_end) return;
       const u32 at = step % chunks * kStreamDepth + lane * 8;
       const bool valid = at < k;
-      i64 first = unit * kOutputsPerUnit;
-      if (Kind != Epilogue::kGlu) first = min_of(first + half * 8, outputs - 1);
-      const int last = static_cast<int>(min_of(outputs - 1 - first, i64{7}));
-      const char* source = w + (first + (Kind == Epilogue::kGlu ? half * outputs : 0)) * row_bytes + (valid ? at * 2ll : 0);
+      const i64 first = unit_row<Kind>(all, unit, half, 0);
+      const int last = static_cast<int>(unit_row<Kind>(all, unit, half, 7) - first);
+      const char* source = w + first * row_bytes + (valid ? at * 2ll : 0);
       const u32 destination = ring + step % Stages * kStageBytes + filler * 8 * kStreamRowBytes + lane * 16;
 #pragma unroll
       for (int r = 0; r < 8; ++r)
@@ -160,8 +159,18 @@ KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* share
       float total = sums[0];
 #pragma unroll
       for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
-      finish_unit<W, A, Kind>(args, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+      finish_unit<W, A, KV, Kind>(all, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
     }
     named_barrier_sync(1, kStreamWarps * kWarp);
   }
+}
+
+template <typename W, typename A, int Units, int TokenTiles, int Stages, Epilogue Kind>
+KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* shared) {
+  stream_units<W, A, float, Units, TokenTiles, Stages, Kind>(args, tile, shared);
+}
+
+template <typename W, typename A, typename KV, int Units, int TokenTiles, int Stages>
+KERNEL_FN void linear_stream_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
+  stream_units<W, A, KV, Units, TokenTiles, Stages, Epilogue::kRope>(args, tile, shared);
 }

@@ -7,7 +7,7 @@
 #include <optional>
 #include <sstream>
 
-#include "runtime/commands/session.h"
+#include "runtime/commands/load_report.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/detokenizer.h"
 #include "runtime/text/generation_config.h"
@@ -39,9 +39,12 @@ struct Generation {
 
 const char* finish_text(int32_t reason) {
   switch (reason) {
-    case LLMRT_STOP: return "stop";
-    case LLMRT_LENGTH: return "length";
-    case LLMRT_CANCELLED: return "cancelled";
+    case LLMRT_STOP:
+      return "stop";
+    case LLMRT_LENGTH:
+      return "length";
+    case LLMRT_CANCELLED:
+      return "cancelled";
   }
   return "";
 }
@@ -52,7 +55,8 @@ llm::Result<std::vector<int32_t>> parse_ids(const std::string& list) {
   for (std::string item; std::getline(in, item, ',');) {
     char* end = nullptr;
     const long id = std::strtol(item.c_str(), &end, 10);
-    if (item.empty() || *end != '\0') return llm::Error{"--prompt-ids '" + list + "' is not a comma-separated list of ids"};
+    if (item.empty() || *end != '\0')
+      return llm::Error{"--prompt-ids '" + list + "' is not a comma-separated list of ids"};
     ids.push_back(static_cast<int32_t>(id));
   }
   return ids;
@@ -86,8 +90,8 @@ class Runner {
     }
     LLM_ASSIGN(const auto generation, session_->text_asset("generation_config.json"));
     LLM_ASSIGN(const auto config, session_->text_asset("config.json"));
-    LLM_ASSIGN(generation_, text::parse_generation_config(generation.empty() ? std::nullopt : std::optional(generation),
-                                                          config));
+    LLM_ASSIGN(generation_,
+               text::parse_generation_config(generation.empty() ? std::nullopt : std::optional(generation), config));
     return {};
   }
 
@@ -96,7 +100,8 @@ class Runner {
     LLM_ASSIGN(const auto config, session_->text_asset("tokenizer_config.json"));
     LLM_ASSIGN(const auto jinja, session_->text_asset("chat_template.jinja"));
     LLM_ASSIGN(text::ChatTemplate chat_template,
-               text::ChatTemplate::from_model_files(config.empty() ? "{}" : config, jinja.empty() ? std::nullopt : std::optional(jinja)));
+               text::ChatTemplate::from_model_files(config.empty() ? "{}" : config,
+                                                    jinja.empty() ? std::nullopt : std::optional(jinja)));
     text::ChatInput input;
     input.messages = text::Json::array();
     if (!o_.system.empty()) input.messages.push_back({{"role", "system"}, {"content", o_.system}});
@@ -144,10 +149,17 @@ class Runner {
     }
     const double decode_s = last_.total_s - last_.ttft_s;
     const size_t steps = last_.ids.size() > 1 ? last_.ids.size() - 1 : 0;
-    nlohmann::ordered_json j = {{"prompt_ids", last_.prompt_ids}, {"ids", last_.ids}, {"text", last_.text}, {"finish", last_.finish},
-                                {"timings", {{"load_s", session_->load_seconds()}, {"ttft_s", last_.ttft_s}, {"total_s", last_.total_s},
-                                             {"tpot_s", steps ? decode_s / static_cast<double>(steps) : 0.0},
-                                             {"tokens_per_s", steps ? static_cast<double>(steps) / decode_s : 0.0}}}};
+    nlohmann::ordered_json j = {{"prompt_ids", last_.prompt_ids},
+                                {"ids", last_.ids},
+                                {"text", last_.text},
+                                {"finish", last_.finish},
+                                {"timings",
+                                 {{"load_s", session_->load_seconds()},
+                                  {"ttft_s", last_.ttft_s},
+                                  {"total_s", last_.total_s},
+                                  {"tpot_s", steps ? decode_s / static_cast<double>(steps) : 0.0},
+                                  {"tokens_per_s", steps ? static_cast<double>(steps) / decode_s : 0.0}}}};
+    j["load"] = load_json(*session_);
     if (o_.logprobs >= 0) j["logprobs"] = last_.logprobs;
     std::printf("%s\n", j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return {};
@@ -164,7 +176,9 @@ class Runner {
     Generation g;
     g.prompt_ids = prompt;
     std::optional<text::Detokenizer> detokenizer;
-    if (tokenizer_) detokenizer.emplace(*tokenizer_, o_.show_special ? text::DecodeMode::kKeepSpecialTokens : text::DecodeMode::kSkipSpecialTokens);
+    if (tokenizer_)
+      detokenizer.emplace(
+          *tokenizer_, o_.show_special ? text::DecodeMode::kKeepSpecialTokens : text::DecodeMode::kSkipSpecialTokens);
     text::StopStringMatcher stops(o_.stop);
     const llmrt_request r = request(prompt);
     const double begin = seconds_now();
@@ -226,14 +240,17 @@ class Runner {
 Verb add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "Generate text");
-  c->footer("Examples:\n  llmrt run plan.fb --prompt \"Once upon a time\" --max-tokens 100\n"
-            "  llmrt run plan.fb --chat --prompt \"What is 12 + 30?\" --temperature 0\n  llmrt run plan.fb --prompt-ids 1,2,3 --json");
+  c->footer(
+      "Examples:\n  llmrt run plan.fb --prompt \"Once upon a time\" --max-tokens 100\n"
+      "  llmrt run plan.fb --chat --prompt \"What is 12 + 30?\" --temperature 0\n  llmrt run plan.fb --prompt-ids "
+      "1,2,3 --json");
   o->session.add(*c);
   auto* prompt = c->add_option("-p,--prompt", o->prompt, "Prompt; with --chat the first user message");
   c->add_option("--prompt-ids", o->prompt_ids, "Prompt as comma-separated token ids")->excludes(prompt);
   c->add_flag("--chat", o->chat, "Use the chat template; without --prompt, read messages from standard input");
   c->add_option("--system", o->system, "System message of the chat");
-  c->add_option("-n,--max-tokens", o->max_tokens, "Most tokens to generate (default: the model's setting, else the context)");
+  c->add_option("-n,--max-tokens", o->max_tokens,
+                "Most tokens to generate (default: the model's setting, else the context)");
   c->add_option("--temperature", o->temperature, "0 is greedy (default: the model's generation_config.json)");
   c->add_option("--top-k", o->top_k, "Keep the k most likely ids; 0: off");
   c->add_option("--top-p", o->top_p, "Keep the most likely ids up to this probability; 1: off");

@@ -5,7 +5,9 @@
 
 namespace llmrt::commands {
 
-double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 void SessionOptions::add(CLI::App& c) {
   c.add_option("plan", plan, "Plan file")->required();
@@ -19,7 +21,8 @@ void SessionOptions::add(CLI::App& c) {
   c.add_option("--kv-gb", kv_gb, "Most memory for the KV cache, in GB");
   c.add_flag("--separate-allocations", separate_allocations, "Debugging: one device allocation per buffer");
   c.add_flag("--no-graphs", no_graphs, "Debugging: run every launch on its own instead of whole programs");
-  c.add_flag("--no-advance", no_advance, "Debugging: upload every step's input, also where the device could make it from the last step's");
+  c.add_flag("--no-advance", no_advance,
+             "Debugging: upload every step's input, also where the device could make it from the last step's");
   c.add_flag("--json", json, "Print JSON");
 }
 
@@ -52,6 +55,7 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   session->info_.size = sizeof session->info_;
   LLM_TRY(session->check(llmrt_get_info(session->engine_, &session->info_)));
   session->load_seconds_ = seconds_now() - begin;
+  session->opened_at_ = begin;
   if (*session->info_.note) std::fprintf(stderr, "llmrt: note: %s\n", session->info_.note);
   return session;
 }

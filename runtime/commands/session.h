@@ -35,12 +35,13 @@ class Session {
   // "" if the plan does not carry it. Error: its bytes are damaged.
   llm::Result<std::string_view> text_asset(const char* name) const;
   double load_seconds() const { return load_seconds_; }
+  double opened_at() const { return opened_at_; }  // by seconds_now(), before anything was opened
 
  private:
   Session() = default;
   llmrt_engine* engine_ = nullptr;
   llmrt_info info_{};
-  double load_seconds_ = 0;
+  double load_seconds_ = 0, opened_at_ = 0;
 };
 
 double seconds_now();

@@ -20,7 +20,8 @@ namespace {
 
 namespace fb = llm::fb;
 
-using Kernel = void (*)(const void* args, uint32_t x, uint32_t y, uint32_t z);  // LLM_KERNEL in kernels_templates/x86/types.h
+using Kernel = void (*)(const void* args, uint32_t x, uint32_t y,
+                        uint32_t z);  // LLM_KERNEL in kernels_templates/x86/types.h
 
 int usable_cores() {
   cpu_set_t set;
@@ -97,7 +98,9 @@ class CpuDevice : public Device {
   }
 
   // Maps the very bytes that were verified: a sealed memory file.
-  llm::Result<std::vector<std::byte>> encode(const TensorMap&) override { return llm::Error{"an x86 target has no tensor maps"}; }
+  llm::Result<std::vector<std::byte>> encode(const TensorMap&) override {
+    return llm::Error{"an x86 target has no tensor maps"};
+  }
 
   llm::Status load_code(const llm::PlanFile& plan, const fb::TargetT& target, CodeForm) override {
     for (const auto& k : target.kernels)
@@ -150,8 +153,10 @@ class CpuDevice : public Device {
     std::memcpy(destination, reinterpret_cast<const void*>(source), bytes);
     return {};
   }
-  llm::Status copy_in(DeviceAddress destination, std::span<const std::byte> source) override {
-    return upload(destination, source.data(), source.size());
+  using Device::copy_in;
+  llm::Status copy_in(std::span<const HostCopy> copies) override {
+    for (const HostCopy& c : copies) LLM_TRY(upload(c.destination, c.source.data(), c.source.size()));
+    return {};
   }
   llm::Status run_once(const ResolvedLaunch& launch) override {
     run(resolve(launch));
@@ -165,7 +170,8 @@ class CpuDevice : public Device {
         const CpuLaunch l = resolve(launches[i]);
         const auto begin = std::chrono::steady_clock::now();
         run(l);
-        samples[i].push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
+        samples[i].push_back(
+            std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
       }
     std::vector<double> medians;
     for (std::vector<double>& s : samples) {
@@ -190,14 +196,17 @@ class CpuDevice : public Device {
     double best = 0;
     for (int pass = 0; pass < 5; ++pass) {
       const auto begin = std::chrono::steady_clock::now();
-      pool_.for_each_tile(kTiles, [](const void* context, uint64_t tile) {
-        const Job& j = *static_cast<const Job*>(context);
-        constexpr uint64_t kWords = kBytes / kTiles / sizeof(uint64_t);
-        uint64_t sum[8] = {};
-        for (uint64_t i = 0; i < kWords; i += 8)
-          for (uint64_t k = 0; k < 8; ++k) sum[k] += j.data[tile * kWords + i + k];
-        for (uint64_t k = 0; k < 8; ++k) j.sums[tile * 8 + k] = sum[k];
-      }, &job);
+      pool_.for_each_tile(
+          kTiles,
+          [](const void* context, uint64_t tile) {
+            const Job& j = *static_cast<const Job*>(context);
+            constexpr uint64_t kWords = kBytes / kTiles / sizeof(uint64_t);
+            uint64_t sum[8] = {};
+            for (uint64_t i = 0; i < kWords; i += 8)
+              for (uint64_t k = 0; k < 8; ++k) sum[k] += j.data[tile * kWords + i + k];
+            for (uint64_t k = 0; k < 8; ++k) j.sums[tile * 8 + k] = sum[k];
+          },
+          &job);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
       best = std::max(best, static_cast<double>(kBytes) / seconds / 1e9);
     }
@@ -206,7 +215,9 @@ class CpuDevice : public Device {
   }
 
  private:
-  CpuLaunch resolve(const ResolvedLaunch& l) const { return {kernels_[l.kernel], {l.grid[0], l.grid[1], l.grid[2]}, l.slots}; }
+  CpuLaunch resolve(const ResolvedLaunch& l) const {
+    return {kernels_[l.kernel], {l.grid[0], l.grid[1], l.grid[2]}, l.slots};
+  }
   void run(const CpuLaunch& l) { pool_.for_each_tile(l.tiles(), CpuLaunch::run, &l); }
 
   DeviceInfo info_;

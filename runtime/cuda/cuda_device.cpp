@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <functional>
+#include <mutex>
 #include <thread>
 
 #include "runtime/cuda/cublas.h"
 #include "runtime/cuda/cuda_handles.h"
+#include "runtime/cuda/staging.h"
 #include "runtime/cuda/tensor_map.h"
+#include "runtime/parallel_jobs.h"
 
 namespace llmrt {
 namespace {
@@ -22,26 +24,7 @@ constexpr uint64_t kAlignment = 256;
 // Small buffers share allocations of this size: the driver rounds each of its own up to 2 MiB.
 constexpr uint64_t kPoolBytes = 8ull << 20;
 constexpr uint64_t kPooledBytes = 1ull << 20;
-// Weights pass through staging buffers of this size, one a worker: while one is copied to the device, others are
-// filled.
-constexpr uint64_t kStagingBytes = 16ull << 20;
-constexpr size_t kStagingWorkers = 4;
 constexpr size_t kMarks = 64;
-
-// Runs job(i) for all i below n on up to `threads` threads; the first error of the lowest i.
-Status parallel(size_t n, size_t threads, const std::function<Status(size_t)>& job) {
-  std::vector<Status> results(n);
-  std::atomic<size_t> next{0};
-  const auto work = [&] {
-    for (size_t i; (i = next++) < n;) results[i] = job(i);
-  };
-  std::vector<std::thread> workers;
-  for (size_t t = 1; t < std::min(n, threads); ++t) workers.emplace_back(work);
-  work();
-  for (std::thread& worker : workers) worker.join();
-  for (const Status& result : results) LLM_TRY(result);
-  return {};
-}
 
 struct CudaProgram : DeviceProgram {
   CudaGraphExec graph;
@@ -50,11 +33,6 @@ struct CudaProgram : DeviceProgram {
 struct LoadedKernel {
   CUfunction function = nullptr;
   const fb::KernelT* description = nullptr;
-};
-
-struct Staging {
-  PinnedMemory memory;
-  CudaEvent copied;  // the device has read the buffer
 };
 
 class CudaDevice : public Device {
@@ -204,35 +182,10 @@ class CudaDevice : public Device {
     return synchronize();
   }
 
-  Status copy_in(DeviceAddress destination, std::span<const std::byte> source) override {
+  using Device::copy_in;
+  Status copy_in(std::span<const HostCopy> copies) override {
     LLM_TRY(enter());
-    const size_t chunks = (source.size() + kStagingBytes - 1) / kStagingBytes;
-    const size_t workers = std::min(chunks, kStagingWorkers);
-    while (staging_.size() < workers) {
-      Staging staging;
-      LLM_ASSIGN(staging.memory, PinnedMemory::allocate(context_, kStagingBytes));
-      LLM_ASSIGN(staging.copied, make_event(context_, EventKind::kSync));
-      staging_.push_back(std::move(staging));
-    }
-    // Reading mapped files is bound by page faults and memory copies: several threads fill what one copy engine
-    // empties.
-    std::atomic<size_t> next{0};
-    LLM_TRY(parallel(workers, workers, [&](size_t worker) -> Status {
-      context_->make_current();
-      const Staging& staging = staging_[worker];
-      for (size_t i; (i = next++) < chunks;) {
-        const std::span<const std::byte> chunk =
-            source.subspan(i * kStagingBytes, std::min<size_t>(kStagingBytes, source.size() - i * kStagingBytes));
-        LLM_TRY(context_->driver().check(driver().cuEventSynchronize(staging.copied.get()), "copying weights"));
-        std::memcpy(staging.memory.host(), chunk.data(), chunk.size());
-        LLM_TRY(context_->driver().check(driver().cuMemcpyHtoDAsync(destination + i * kStagingBytes,
-                                                                    staging.memory.host(), chunk.size(), stream_.get()),
-                                         "copying weights"));
-        LLM_TRY(
-            context_->driver().check(driver().cuEventRecord(staging.copied.get(), stream_.get()), "copying weights"));
-      }
-      return {};
-    }));
+    LLM_TRY(staging_.copy(context_, stream_.get(), copies));
     return synchronize();
   }
 
@@ -279,13 +232,18 @@ class CudaDevice : public Device {
 
   // Makes the context current; after an error that lost it, says so instead of failing in some later call's name.
   Status enter() const {
-    if (!lost_.empty()) return Error{"the CUDA context was lost earlier (" + lost_ + "): restart the program"};
     context_->make_current();
-    return {};
+    if (!is_lost_) return {};
+    const std::lock_guard lock(lost_mutex_);
+    return Error{"the CUDA context was lost earlier (" + lost_ + "): restart the program"};
   }
 
   Status check(CUresult status, const char* what) {
-    if (is_sticky(status)) lost_ = std::string(what) + ": " + driver().error_text(status);
+    if (is_sticky(status)) {
+      const std::lock_guard lock(lost_mutex_);
+      lost_ = std::string(what) + ": " + driver().error_text(status);
+      is_lost_ = true;
+    }
     return driver().check(status, what);
   }
 
@@ -336,9 +294,11 @@ class CudaDevice : public Device {
   std::vector<CudaModule> modules_;
   std::vector<LoadedKernel> kernels_;
   std::unique_ptr<Cublas> cublas_;  // null if the plan has no external calls
-  std::vector<Staging> staging_;
+  Staging staging_;
   std::vector<CudaEvent> marks_;
   uint64_t next_mark_ = 0;
+  std::atomic<bool> is_lost_{false};
+  mutable std::mutex lost_mutex_;
   std::string lost_;  // the error that lost the context
 };
 

@@ -26,6 +26,7 @@ std::vector<int> head_dims_of(const Variant& variant) {
 
 // "add_rms_norm" -> "AddRmsNormArgs"
 std::string args_name(const std::string& family) {
+  if (family == "linear_rope") return "LinearRopeArgs";
   if (family == "linear_fused" || family == "linear_glu" || family == "linear_add") return "FusedLinearArgs";
   if (family == "add" || family == "mul" || family == "silu") return "ElementwiseArgs";
   std::string name;

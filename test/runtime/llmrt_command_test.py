@@ -37,10 +37,24 @@ class Run(unittest.TestCase):
         self.assertEqual(out["finish"], "stop")
         self.assertEqual(set(out["timings"]), {"load_s", "ttft_s", "total_s", "tpot_s", "tokens_per_s"})
         self.assertTrue(all(value > 0 for value in out["timings"].values()))
-        self.assertEqual(set(out), {"prompt_ids", "ids", "text", "finish", "timings", "logprobs"})
+        self.assertEqual(set(out), {"prompt_ids", "ids", "text", "finish", "timings", "load", "logprobs"})
         self.assertEqual(len(out["logprobs"]), len(out["ids"]))
         self.assertTrue(all(-1 < value <= 0 for value in out["logprobs"]))
         self.assertEqual(out["ids"][-1], 2)  # <|end|> is reported, and not part of the text
+
+    def test_load_is_broken_down(self):
+        done = llmrt("bench", ARGS.plan, "--model-dir", ARGS.model, "--load", "--prompt-tokens", "20", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        load = json.loads(done.stdout)["load"]
+        opened = sum(load[k] for k in ("plan_s", "device_s", "memory_s", "weights_s", "code_wait_s", "init_s"))
+        self.assertLessEqual(opened, load["open_s"])
+        self.assertGreater(load["weights_gb"], 0)
+        self.assertGreater(load["graphs"], 1)
+        tokens = load["first_prefill_s"] + load["open_s"]
+        self.assertLess(tokens, load["process_to_first_token_s"] + 0.02)  # the process's start is known to 10 ms
+        text = llmrt("bench", ARGS.plan, "--model-dir", ARGS.model, "--load", "--prompt-tokens", "20").stdout
+        self.assertIn("process start to first token", text)
+        self.assertIn("load", json.loads(llmrt("info", ARGS.plan, "--model-dir", ARGS.model, "--json").stdout))
 
     def test_plain_output_is_the_text(self):
         done = run(*CHAT, "Reverse the word LAMP.")
