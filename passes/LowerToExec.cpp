@@ -352,10 +352,14 @@ class ProgramLowering {
     const int64_t heads = static_cast<int64_t>(o.getHeads()), head_dim = static_cast<int64_t>(o.getHeadDim());
     int64_t splits = 1;
     if (variant && variant->max_splits > 1) {
-      constexpr int64_t kBlocksPerUnit = 1, kMinEntriesPerSplit = 128;
+      // As many as run at once: a block more would keep the machine for another wave. The kernel uses fewer on short contexts.
+      constexpr int64_t kMaxBlocksPerUnit = 2, kMinEntriesPerSplit = 128, kReservedBytes = 1024;
+      const Target& target = symbols_.target();
+      const int64_t fitting = (target.shared_bytes + kReservedBytes) / (variant->shared_bytes + kReservedBytes);
+      const int64_t blocks_per_unit = std::clamp(fitting, int64_t{1}, kMaxBlocksPerUnit);
       const int64_t blocks = bucket_.tokens * static_cast<int64_t>(o.getKvHeads());
-      splits = std::min({ceil_div(kBlocksPerUnit * symbols_.target().units, blocks), ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit),
-                         static_cast<int64_t>(variant->max_splits)});
+      splits = std::clamp(blocks_per_unit * target.units / blocks, int64_t{1},
+                          std::min(ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit), static_cast<int64_t>(variant->max_splits)));
     }
     auto l = launch();
     l.read(counts()).read(views_[o.getQ()]).write(result(o.getResult()));

@@ -13,7 +13,7 @@ struct KvRows {
   i64 value_offset;  // values from K to V
   u32 block_tokens;
   u32 head_dim;
-  int shift;  // log2(block_tokens), or -1 when it is no power of two
+  u32 reciprocal;  // 2^32 / block_tokens, rounded up; 0 for 1
 
   KERNEL_FN KvRows(const KvView& kv, i64 slot, i64 head)
       : base(static_cast<const char*>(kv.base)),
@@ -23,12 +23,18 @@ struct KvRows {
         value_offset(kv.kv_heads * kv.block_tokens * kv.head_dim),
         block_tokens(static_cast<u32>(kv.block_tokens)),
         head_dim(static_cast<u32>(kv.head_dim)),
-        shift((block_tokens & (block_tokens - 1)) == 0 ? 31 - __clz(block_tokens) : -1) {}
+        reciprocal(0xffffffffu / block_tokens + 1) {}
 
-  KERNEL_FN const KV* key(int entry) const {
-    const u32 block = shift >= 0 ? static_cast<u32>(entry) >> shift : static_cast<u32>(entry) / block_tokens;
-    const u32 row = static_cast<u32>(entry) - block * block_tokens;
-    return reinterpret_cast<const KV*>(base + __ldg(table + block) * block_bytes) + head_offset + row * head_dim;
+  KERNEL_FN const KV* key(int entry) const { return key_in(block_of(entry), row_of(entry)); }
+  KERNEL_FN i32 block_of(int entry) const { return __ldg(table + index_of(entry)); }
+  KERNEL_FN u32 row_of(int entry) const { return static_cast<u32>(entry) - index_of(entry) * block_tokens; }
+  KERNEL_FN const KV* key_in(i32 block, u32 row) const {
+    return reinterpret_cast<const KV*>(base + block * block_bytes) + head_offset + row * head_dim;
+  }
+
+  // entry / block_tokens, exact while entry * block_tokens < 2^32: no branch, and no division in the loops.
+  KERNEL_FN u32 index_of(int entry) const {
+    return __umulhi(static_cast<u32>(entry), reciprocal) + (reciprocal ? 0 : static_cast<u32>(entry));
   }
 };
 
@@ -85,15 +91,35 @@ KERNEL_FN void attention_naive(const AttentionArgs& args, Tile tile, char* share
   }
 }
 
-// Called by all of a block's 128 threads when this split's partial results of heads head0 .. head0 + heads - 1 (16 at most) are
-// written: the last split of the token to get here merges them all, in split order. Maxima are of scores in units of log2. 4 * (1 +
-// 16 * 32) bytes of shared memory.
+// One split of the entries begin .. end - 1 that a token attends to. `count` splits have entries: fewer than
+// args.splits on short contexts, where another split would cost more to merge than it saves. Depends on the length
+// alone.
+struct KvSplit {
+  static constexpr int kMinEntries = 128, kRun = 16;
+  int all_begin, begin, end, count;
+
+  KERNEL_FN KvSplit(const AttentionArgs& args, int kv_index, u32 z) {
+    const int all_end = kv_index + 1;
+    all_begin = args.window > 0 ? static_cast<int>(max_of(0ll, all_end - args.window)) : 0;
+    const int first = all_begin & ~(kRun - 1),
+              length = all_end - first;  // boundaries at runs: whole pages in most layouts
+    const int wanted = min_of(static_cast<int>(args.splits), (length + kMinEntries - 1) / kMinEntries);
+    const int size = ((length + wanted - 1) / wanted + kRun - 1) & ~(kRun - 1);
+    count = (length + size - 1) / size;
+    begin = max_of(all_begin, first + static_cast<int>(z) * size);
+    end = min_of(all_end, first + static_cast<int>(z + 1) * size);
+  }
+};
+
+// Called by all of a block's 128 threads when this split's partial results of heads head0 .. head0 + heads - 1 (16 at
+// most) are written: the last of the `splits` of the token to get here merges them all, in split order. Maxima are of
+// scores in units of log2. 4 * (1 + 16 * 32) bytes of shared memory.
 template <typename A, int HeadDim>
-KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int heads, char* shared) {
+KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int heads, int splits, char* shared) {
   constexpr int kWarps = 4, kMaxSplits = 32, kStride = HeadDim + 2;
   u32* last = reinterpret_cast<u32*>(shared);
   float* weight = reinterpret_cast<float*>(shared) + 1;  // [heads, 32]
-  const int splits = static_cast<int>(args.splits), warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   __threadfence();  // the partial results are seen before the arrival
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -104,24 +130,31 @@ KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int
   __syncthreads();
   if (!*last) return;
   __threadfence();
-  const float* partial = args.workspace + (token * args.heads + head0) * splits * kStride;
+  const i64 head_stride = args.splits * kStride;
+  const float* partial = args.workspace + (token * args.heads + head0) * head_stride;
   for (int h = warp; h < heads; h += kWarps) {
-    const float* row = partial + (h * splits + lane) * kStride;
+    const float* row = partial + h * head_stride + lane * kStride;
     const bool exists = lane < splits;
     const float maximum = exists ? row[HeadDim] : -kInfinity;
+    const float total = exists ? row[HeadDim + 1] : 0.0f;
     const float top = warp_max(maximum);
     const float share = exp2_fast(maximum - top);  // 0 for a split without entries
-    const float sum = warp_sum(share == 0.0f ? 0.0f : share * row[HeadDim + 1]);
+    const float sum = warp_sum(share == 0.0f ? 0.0f : share * total);
     weight[h * kMaxSplits + lane] = share / sum;
   }
   __syncthreads();
   A* out = static_cast<A*>(args.out) + (token * args.heads + head0) * HeadDim;
-  for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
+  for (int i = threadIdx.x * 2; i < heads * HeadDim; i += kWarps * kWarp * 2) {
     const int h = i / HeadDim;
-    const float* row = partial + h * splits * kStride + i % HeadDim;
-    float value = 0.0f;
-#pragma unroll 8
-    for (int s = 0; s < splits; ++s) value = fmaf(weight[h * kMaxSplits + s], row[s * kStride], value);
-    out[i] = from_float<A>(value);
+    const float* row = partial + h * head_stride + i % HeadDim;
+    float low = 0.0f, high = 0.0f;
+#pragma unroll 16
+    for (int s = 0; s < splits; ++s) {
+      const float2 v = *reinterpret_cast<const float2*>(row + s * kStride);
+      low = fmaf(weight[h * kMaxSplits + s], v.x, low);
+      high = fmaf(weight[h * kMaxSplits + s], v.y, high);
+    }
+    out[i] = from_float<A>(low);
+    out[i + 1] = from_float<A>(high);
   }
 }

@@ -11,9 +11,11 @@ constexpr int power_of_two_at_least(int n) {
 }
 
 // Merges the partial results [4 warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp
-// order, and writes the output of heads head0 .. head0 + heads - 1, or this split's partial result.
+// order, and writes the output of heads head0 .. head0 + heads - 1, or this split's partial result where there are
+// more.
 template <typename A, int HeadDim, int HeadChunk>
-KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* partial, i64 head0, int heads) {
+KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* partial, i64 head0, int heads,
+                           int splits) {
   constexpr int kWarps = 4, kStride = HeadDim + 2;
   const i64 token = tile.y;
   for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
@@ -31,7 +33,7 @@ KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* pa
       result = fmaf(weight, row[d], result);
     }
     const i64 head = head0 + h;
-    if (args.splits == 1) {
+    if (splits == 1) {
       static_cast<A*>(args.out)[(token * args.heads + head) * HeadDim + d] = from_float<A>(result / total);
     } else {
       float* split = args.workspace + ((token * args.heads + head) * args.splits + tile.z) * kStride;
@@ -56,10 +58,12 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
   constexpr int kGroups = kWarp / kLanes;                     // entries a warp reads at once
   static_assert(HeadDim % 8 == 0 && HeadDim <= 256, "a lane holds eight values");
   const i64 token = tile.y;
-  const int group_heads = static_cast<int>(args.heads / args.kv.kv_heads);
+  const int group_heads = static_cast<int>(static_cast<u32>(args.heads) / static_cast<u32>(args.kv.kv_heads));
   const int chunks = (group_heads + HeadChunk - 1) / HeadChunk;
   const int kv_head = static_cast<int>(tile.x) / chunks;
   if (token >= args.counts->rows[kRowsTokens] || kv_head >= args.kv.kv_heads) return;
+  const KvSplit split(args, args.kv_index[token], tile.z);
+  if (static_cast<int>(tile.z) >= split.count) return;
   const int first = static_cast<int>(tile.x) % chunks * HeadChunk;  // within the kv head's group
   const int heads = min_of(HeadChunk, group_heads - first);
   const i64 head0 = static_cast<i64>(kv_head) * group_heads + first;
@@ -78,11 +82,7 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
   }
 
   const KvRows<KV> rows(args.kv, args.seq_slot[args.token_seq[token]], kv_head);
-  const int all_end = args.kv_index[token] + 1;
-  const int all_begin = args.window > 0 ? static_cast<int>(max_of(0ll, all_end - args.window)) : 0;
-  const int split_size = static_cast<int>((all_end - all_begin + args.splits - 1) / args.splits);
-  const int begin = min_of(all_end, all_begin + static_cast<int>(tile.z) * split_size);
-  const int end = min_of(all_end, begin + split_size);
+  const int begin = split.begin, end = split.end;
 
   float maximum[HeadChunk], sum[HeadChunk], out[HeadChunk][8];
 #pragma unroll
@@ -187,6 +187,6 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
     }
   }
   __syncthreads();
-  merge_warps<A, HeadDim, HeadChunk>(args, tile, partial, head0, heads);
-  if (args.splits > 1) merge_splits<A, HeadDim>(args, token, head0, heads, shared);
+  merge_warps<A, HeadDim, HeadChunk>(args, tile, partial, head0, heads, split.count);
+  if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
 }

@@ -6,27 +6,75 @@
 #include "cuda/tensor_core.h"
 
 // The query heads of one kv head (16 at most in a block) are the rows of the products, so that an entry is read once
-// for all of them. Each of four warps takes every fourth run of 16 entries of the split and brings it in through its
-// own two cp.async stages, without a block barrier; the warps are merged at the end in a fixed order. Tile: x = chunk
-// of heads (the grid has one block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256
-// * (2 * HeadDim + 16) bytes of shared memory.
-template <typename A, typename KV, int HeadDim>
+// for all of them. Each of four warps takes every fourth run of 16 entries of the split, a page in most layouts, and
+// brings it in through its own ring of cp.async stages, without a block barrier; the warps are merged at the end in a
+// fixed order. Ids of blocks are read a round before the copies that need them. `Stages` are those of head dimension
+// 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads (the grid has one
+// block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
+// (HeadDim + 8) bytes of shared memory.
+template <typename A, typename KV, int HeadDim, int Stages>
 KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
-  constexpr int kHeads = 16, kWarps = 4, kEntries = 16, kStages = 2;
+  constexpr int kHeads = 16, kWarps = 4, kEntries = KvSplit::kRun, kStages = Stages * 128 / HeadDim;
   constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
   constexpr int kStageBytes = 2 * kEntries * kRowBytes;
   constexpr int kSteps = HeadDim / 16, kOutTiles = HeadDim / 8, kChunks = HeadDim / 8;
   static_assert(HeadDim % 16 == 0, "whole fragments");
+  // These three loads are on their way together: what they lead to, the slot, the block ids and the entries, is not.
   const i64 token = tile.y;
-  const int group_heads = static_cast<int>(args.heads / args.kv.kv_heads);
+  const int tokens = args.counts->rows[kRowsTokens], sequence = args.token_seq[token], kv_index = args.kv_index[token];
+  const int group_heads = static_cast<int>(static_cast<u32>(args.heads) / static_cast<u32>(args.kv.kv_heads));
   const int head_chunks = (group_heads + kHeads - 1) / kHeads;
-  const int kv_head = static_cast<int>(tile.x) / head_chunks;
-  if (token >= args.counts->rows[kRowsTokens] || kv_head >= args.kv.kv_heads) return;
-  const int first = static_cast<int>(tile.x) % head_chunks * kHeads;  // within the kv head's group
+  const int kv_head = head_chunks == 1 ? static_cast<int>(tile.x) : static_cast<int>(tile.x) / head_chunks;
+  if (token >= tokens || kv_head >= args.kv.kv_heads) return;
+  const KvSplit split(args, kv_index, tile.z);
+  if (static_cast<int>(tile.z) >= split.count) return;
+  const int first = (static_cast<int>(tile.x) - kv_head * head_chunks) * kHeads;  // within the kv head's group
   const int heads = min_of(kHeads, group_heads - first);
   const i64 head0 = static_cast<i64>(kv_head) * group_heads + first;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int g = lane / 4, t = lane % 4;
+
+  const KvRows<KV> rows(args.kv, args.seq_slot[sequence], kv_head);
+  const int begin = split.begin, end = split.end;
+  const bool whole_runs = rows.block_tokens % kEntries == 0;  // a run lies in one block
+  const u32 stages = shared_address(shared) + warp * kStages * kStageBytes;
+  constexpr int kStep = kWarps * kEntries;
+  const int warp_begin = (begin & ~(kEntries - 1)) + warp * kEntries;
+  // The block of a round's run, where it lies in one.
+  const auto look_up = [&](int round) {
+    const int base = warp_begin + round * kStep;
+    return whole_runs && base < end ? rows.block_of(base) : 0;
+  };
+  const auto load = [&](int round, i32 block) {
+    const int base = warp_begin + round * kStep;
+    const u32 keys = stages + round % kStages * kStageBytes;
+    const auto copy = [&](int i, const KV* row, bool valid) {
+      const u32 to = keys + i / kChunks * kRowBytes + i % kChunks * 16;
+      copy_async16(to, row, valid);
+      copy_async16(to + kEntries * kRowBytes, row + rows.value_offset, valid);
+    };
+    const auto is_valid = [&](int i) { return base + i / kChunks >= begin && base + i / kChunks < end; };
+    if (base < end) {
+      if (whole_runs) {
+        const KV* page = rows.key_in(block, rows.row_of(base));
+#pragma unroll
+        for (int i = lane; i < kEntries * kChunks; i += kWarp) copy(i, page + i * 8, is_valid(i));
+      } else {
+#pragma unroll 1
+        for (int i = lane; i < kEntries * kChunks; i += kWarp) {
+          copy(i, rows.key(is_valid(i) ? base + i / kChunks : begin) + i % kChunks * 8, is_valid(i));
+        }
+      }
+    }
+    copy_async_commit();
+  };
+
+  i32 block[kStages];
+#pragma unroll
+  for (int s = 0; s < kStages; ++s) block[s] = look_up(s);
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) load(s, block[s]);
+  i32 next_block = block[kStages - 1];
 
   const float scale = static_cast<float>(args.scale) * kLog2E;
   u32 q[kSteps][4];
@@ -44,37 +92,13 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
     }
   }
 
-  const KvRows<KV> rows(args.kv, args.seq_slot[args.token_seq[token]], kv_head);
-  const int all_end = args.kv_index[token] + 1;
-  const int all_begin = args.window > 0 ? static_cast<int>(max_of(0ll, all_end - args.window)) : 0;
-  const int split_size = static_cast<int>((all_end - all_begin + args.splits - 1) / args.splits);
-  const int begin = min_of(all_end, all_begin + static_cast<int>(tile.z) * split_size);
-  const int end = min_of(all_end, begin + split_size);
-
-  const u32 stages = shared_address(shared) + warp * kStages * kStageBytes;
-  const auto load = [&](int round, int base) {
-    const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
-#pragma unroll 2
-    for (int i = lane; i < kEntries * kChunks; i += kWarp) {
-      const int e = i / kChunks, c = i % kChunks;
-      const bool valid = base + e < end;
-      const KV* row = rows.key(valid ? base + e : all_begin) + c * 8;
-      copy_async16(keys + e * kRowBytes + c * 16, row, valid);
-      copy_async16(values + e * kRowBytes + c * 16, row + rows.value_offset, valid);
-    }
-  };
-
   float out[kOutTiles][4] = {};
   float maximum[2] = {-kInfinity, -kInfinity}, sum[2] = {};
-  constexpr int kStep = kWarps * kEntries;
   int round = 0;
-  const int warp_begin = begin + warp * kEntries;
-  if (warp_begin < end) load(0, warp_begin);
-  copy_async_commit();
   for (int base = warp_begin; base < end; base += kStep, ++round) {
-    if (base + kStep < end) load(round + 1, base + kStep);
-    copy_async_commit();
-    copy_async_wait<1>();
+    load(round + kStages - 1, next_block);
+    next_block = look_up(round + kStages);
+    copy_async_wait<kStages - 1>();
     __syncwarp();  // every lane's part of this round is here
     const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
 
@@ -95,11 +119,12 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           float& s = score[n][h * 2 + j];
-          s = base + n * 8 + t * 2 + j < end ? s * scale : -kInfinity;
+          const int entry = base + n * 8 + t * 2 + j;
+          s = entry >= begin && entry < end ? s * scale : -kInfinity;
           top = fmaxf(top, s);
         }
       }
-      top = warp_max<4>(top);  // finite: entry `base` is valid
+      top = warp_max<4>(top);  // finite: every run has a valid entry
       const float rescale = exp2_fast(maximum[h] - top);
       maximum[h] = top;
       sum[h] *= rescale;
@@ -150,6 +175,6 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
     }
   }
   __syncthreads();
-  merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads);
-  if (args.splits > 1) merge_splits<A, HeadDim>(args, token, head0, heads, shared);
+  merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
+  if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
 }

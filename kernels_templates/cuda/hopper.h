@@ -73,4 +73,8 @@ KERNEL_FN void bulk_prefetch(const void* source, u32 bytes) {
                : "memory");
 }
 
+// What this thread wrote into shared memory, or has seen written by asynchronous copies of 16 bytes, is seen by wgmma and
+// by bulk copies behind it.
+KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 #endif  // sm_90

@@ -72,6 +72,26 @@ KERNEL_FN llm_abi::u16 bf16_bits_of(float v) {
 #endif
 }
 
+// Two values in one word, `low` in the low half.
+KERNEL_FN llm_abi::u32 f16_pair_bits_of(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+  llm_abi::u32 bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+#else
+  return f16_bits_of(low) | static_cast<llm_abi::u32>(f16_bits_of(high)) << 16;
+#endif
+}
+KERNEL_FN llm_abi::u32 bf16_pair_bits_of(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+  llm_abi::u32 bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+#else
+  return bf16_bits_of(low) | static_cast<llm_abi::u32>(bf16_bits_of(high)) << 16;
+#endif
+}
+
 // 16 bytes of read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
 KERNEL_FN uint4 load_streaming(const void* p) {
   uint4 v;

@@ -62,8 +62,14 @@ KERNEL_FN void unpack2<bf16>(u32 word, float& low, float& high) {
 }
 
 template <typename T>
-KERNEL_FN u32 pack2(float low, float high) {
-  return static_cast<u32>(from_float<T>(low).bits) | static_cast<u32>(from_float<T>(high).bits) << 16;
+KERNEL_FN u32 pack2(float low, float high);
+template <>
+KERNEL_FN u32 pack2<f16>(float low, float high) {
+  return f16_pair_bits_of(low, high);
+}
+template <>
+KERNEL_FN u32 pack2<bf16>(float low, float high) {
+  return bf16_pair_bits_of(low, high);
 }
 
 // --- 16-byte accesses

@@ -50,6 +50,12 @@ KERNEL_FN u64 wgmma_operand(u32 shared_source) {
   constexpr u64 kLayout = 1ull << 62 | (1024ull >> 4) << 32 | 1ull << 16;
   return kLayout | (shared_source & 0x3ffff) >> 4;
 }
+// The second operand B[N, 16] lying the other way round: one row of 128 bytes holds 64 values of n for one k, panels of 64 n
+// are `panel_bytes` apart, 16 of k are 2048 bytes.
+KERNEL_FN u64 wgmma_operand_by_k(u32 shared_source, u32 panel_bytes) {
+  constexpr u64 kLayout = 1ull << 62 | (1024ull >> 4) << 32;
+  return kLayout | static_cast<u64>(panel_bytes >> 4) << 16 | (shared_source & 0x3ffff) >> 4;
+}
 // Ahead of the first wgmma after registers that it uses were written.
 KERNEL_FN void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 KERNEL_FN void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -63,10 +69,20 @@ KERNEL_FN void wgmma_finished(float (&d)[Count]) {
 #pragma unroll
   for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
+// The same for operands in registers: they may be written again.
+template <int Count>
+KERNEL_FN void wgmma_used(u32 (&a)[Count][4]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i)
+    asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3])::"memory");
+}
 
 // Sums start from zero where `accumulate` is 0.
 template <typename T, int N>
 KERNEL_FN void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
+// D += A . B with A in registers, as mma_16816 has it for the 16 rows of each warp, and B from wgmma_operand_by_k.
+template <typename T, int N>
+KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
 
 #define LLM_WGMMA(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                             \
   template <>                                                                                                        \
@@ -77,6 +93,18 @@ KERNEL_FN void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
                  : __VA_ARGS__                                                                                       \
                  : "l"(a), "l"(b), "r"(accumulate));                                                                 \
   }
+#define LLM_WGMMA_BY_K(T, TYPE, N, SUMS, A, B, ...)                                                                  \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma_by_k<T, N>(float (&d)[N / 2], const u32 (&a)[4], u64 b) {                                     \
+    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"                                                          \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" SUMS "}, {" A "}, " B          \
+                 ", p, 1, 1, 1;\n}"                                                                                  \
+                 : __VA_ARGS__                                                                                       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                              \
+  }
+#define LLM_WGMMA_BY_K_TYPES(N, ...)           \
+  LLM_WGMMA_BY_K(bf16, "bf16", N, __VA_ARGS__) \
+  LLM_WGMMA_BY_K(f16, "f16", N, __VA_ARGS__)
 #define LLM_WGMMA_TYPES(N, ...)           \
   LLM_WGMMA(bf16, "bf16", N, __VA_ARGS__) \
   LLM_WGMMA(f16, "f16", N, __VA_ARGS__)
@@ -102,5 +130,9 @@ LLM_WGMMA_TYPES(64, LLM_SUMS32, "%32", "%33", "%34", LLM_D32(0))
 LLM_WGMMA_TYPES(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
 LLM_WGMMA_TYPES(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
 LLM_WGMMA_TYPES(256, LLM_SUMS128, "%128", "%129", "%130", LLM_D64(0), LLM_D64(64))
+LLM_WGMMA_BY_K_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", LLM_D16(0))
+LLM_WGMMA_BY_K_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", LLM_D32(0))
+LLM_WGMMA_BY_K_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", LLM_D64(0))
+LLM_WGMMA_BY_K_TYPES(256, LLM_SUMS128, "%128, %129, %130, %131", "%132", LLM_D64(0), LLM_D64(64))
 
 #endif  // sm_90

@@ -101,6 +101,9 @@ class TypedArray : public DeviceBytes {
   ScalarType type_;
 };
 
+// Random values everywhere, for rates: constant ones draw less power, so that the clocks stay higher than a model lets them.
+void fill_random(const Gpu& gpu, const DeviceBytes& memory, ScalarType type, double scale, Rng& rng);
+
 // StepCounts in device memory.
 DeviceArray<llm_abi::StepCounts> make_counts(const Gpu& gpu, int tokens, int sequences, int logits, int flags = 0,
                                              int block_updates = 0, int step = 0, int ring_entries = 1);
@@ -219,6 +222,9 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_sample(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_row_wise(const Kernel& kernel, Rng& rng, bool timing);    // embed, norms, glu, elementwise, rope, ...
 Outcome test_step_input(const Kernel& kernel, Rng& rng, bool timing);  // prepare, advance, row_scale
+
+// Rates of attention at an 8B model's heads.
+void time_attention(const Kernel& kernel, Rng& rng, Outcome& outcome);
 
 // Rates of a linear layer at the projections of an 8B model; for variants of many rows.
 void time_projections(const Kernel& kernel, Rng& rng, Outcome& outcome);

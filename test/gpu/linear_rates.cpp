@@ -20,21 +20,6 @@ std::vector<Projection> projections_of(const std::string& family) {
   return {{6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}};
 }
 
-// Random values everywhere: constant ones draw less power, so that the clocks stay higher than a model lets them.
-void fill_random(const Gpu& gpu, const DeviceBytes& memory, ScalarType type, double scale, Rng& rng) {
-  constexpr size_t kValues = 1 << 20;
-  const std::vector<uint8_t> block = encode(random_values(rng, kValues, scale, type), type);
-  const auto base = reinterpret_cast<CUdeviceptr>(memory.ptr());
-  size_t filled = std::min(block.size(), memory.size());
-  gpu.check(gpu.driver->cuMemcpyHtoDAsync(base, block.data(), filled, gpu.stream), "copy to the device");
-  gpu.synchronize();
-  while (filled < memory.size()) {
-    const size_t more = std::min(filled, memory.size() - filled);
-    gpu.check(gpu.driver->cuMemcpyDtoDAsync(base + filled, base, more, gpu.stream), "copy on the device");
-    filled += more;
-  }
-}
-
 // Microseconds of a launch with all that a decoder layer fuses.
 double time_projection(const Kernel& kernel, const Projection& p, int rows, Rng& rng) {
   const Gpu& gpu = *kernel.gpu;
@@ -78,6 +63,20 @@ double time_projection(const Kernel& kernel, const Projection& p, int rows, Rng&
 }
 
 }  // namespace
+
+void fill_random(const Gpu& gpu, const DeviceBytes& memory, ScalarType type, double scale, Rng& rng) {
+  constexpr size_t kValues = 1 << 20;
+  const std::vector<uint8_t> block = encode(random_values(rng, kValues, scale, type), type);
+  const auto base = reinterpret_cast<CUdeviceptr>(memory.ptr());
+  size_t filled = std::min(block.size(), memory.size());
+  gpu.check(gpu.driver->cuMemcpyHtoDAsync(base, block.data(), filled, gpu.stream), "copy to the device");
+  gpu.synchronize();
+  while (filled < memory.size()) {
+    const size_t more = std::min(filled, memory.size() - filled);
+    gpu.check(gpu.driver->cuMemcpyDtoDAsync(base + filled, base, more, gpu.stream), "copy on the device");
+    filled += more;
+  }
+}
 
 void time_projections(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const llm::Variant& v = *kernel.instance->variant;

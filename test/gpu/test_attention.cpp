@@ -74,7 +74,9 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
                               splits,
                               scale,
                               arrivals.get()};
+  if (instance.variant->blocks_per_sm) kernel.blocks = heads / 2 + 1;  // so that a block takes more than one tile
   kernel.launch(args, heads, b.tokens + 2, splits);
+  kernel.blocks = 0;
   const std::vector<double> result = out.values();
   for (u32 left : arrivals.values()) outcome.exact(left == 0, "the count of arrivals was not reset");
   const bool tensor = instance.variant->tensor_cores;
@@ -102,7 +104,9 @@ void check_attention(const Kernel& kernel, Rng& rng, const HeadLayout& layout, i
   // Decode rows, a first prefill, a chunk of a later one: one ragged step.
   check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
   if (std::string(kernel.instance->variant->name).find("decode") != std::string::npos)
-    check_batch(kernel, rng, {0, 200, 15, 77}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
+    check_batch(kernel, rng, {0, 400, 15, 140}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
+  else  // whole tiles of one sequence, their entries unaligned to it
+    check_batch(kernel, rng, {2, 205}, {9, 260}, heads, kv_heads, head_dim, window, 1, outcome);
   if (!outcome.failure.empty()) {
     outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
                        std::to_string(head_dim) + ", window " + std::to_string(window);
@@ -112,8 +116,6 @@ void check_attention(const Kernel& kernel, Rng& rng, const HeadLayout& layout, i
 Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   Outcome outcome;
   const KernelInstance& instance = *kernel.instance;
-  const llm::Variant& v = *instance.variant;
-  const bool decode = std::string(v.name).find("decode") != std::string::npos;
   std::vector<int> head_dims = {instance.head_dim};
   if (instance.head_dim == 0) head_dims = {40, 64, 96, 128};
   for (int head_dim : head_dims) {
@@ -126,39 +128,7 @@ Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing) {
   }
   if (!timing || instance.head_dim == 0) return outcome;
 
-  // Decode: 8 sequences of 8192 entries. Prefill: 2048 tokens of one sequence. 32 query heads on 8 kv heads.
-  const int heads = 32, kv_heads = 8, head_dim = instance.head_dim, splits = decode ? 8 : 1;
-  const PagedBatch b = decode ? PagedBatch::make(rng, std::vector<int>(8, 8191), std::vector<int>(8, 1), kv_heads,
-                                                 head_dim, instance.kv, false)
-                              : PagedBatch::make(rng, {0}, {2048}, kv_heads, head_dim, instance.kv, false);
-  const DeviceBatch device(*kernel.gpu, b);
-  const llmrt::Driver& d = *kernel.gpu->driver;
-  d.cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(device.pool.ptr()), 0x11, device.pool.size(), kernel.gpu->stream);
-  DeviceArray<float> q(*kernel.gpu, std::vector<float>(static_cast<size_t>(b.tokens) * heads * head_dim, 0.5f));
-  DeviceBytes out(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * head_dim * 4);
-  DeviceArray<float> workspace(*kernel.gpu, static_cast<size_t>(b.tokens) * heads * splits * (head_dim + 2));
-  const DeviceArray<u32> arrivals(*kernel.gpu, std::vector<u32>(static_cast<size_t>(b.tokens) * heads));
-  const AttentionArgs args = {device.counts.get(),
-                              q.get(),
-                              out.ptr(),
-                              device.token_seq.get(),
-                              device.seq_slot.get(),
-                              device.kv_index.get(),
-                              device.query_start.get(),
-                              device.kv_len.get(),
-                              workspace.get(),
-                              device.view(b),
-                              heads,
-                              0,
-                              splits,
-                              0.1,
-                              arrivals.get()};
-  outcome.us = kernel.time_us(args, heads, b.tokens, splits);
-  if (decode) {
-    outcome.bandwidth(2.0 * 8 * 8192 * kv_heads * head_dim * static_cast<double>(bytes_of(instance.kv)));
-  } else {
-    outcome.throughput(4.0 * heads * head_dim * 2048.0 * 2048.0 / 2);
-  }
+  time_attention(kernel, rng, outcome);
   return outcome;
 }
 

@@ -9,7 +9,7 @@
 module attributes {llm.target = "TARGET", llm.block_tokens = 16 : i64, llm.max_batch = 64 : i64,
                    llm.max_context = CONTEXT : i64, llm.max_logits = 64 : i64, llm.vocab = 32 : i64} {
 
-// One sequence and 2 KV heads would keep 2 of the 108 SMs busy: as many splits as fill the machine, each of 128 entries at least.
+// One sequence and 2 KV heads would keep 2 of the 108 SMs busy: as many splits as fill the machine twice, each of 128 entries at least.
 // CHECK-LABEL: exec.program @program_forward_t1_
 // Accumulator, maximum and sum of every split: 8 heads x splits x (64 + 2) floats.
 // LONG: %[[PARTS:.*]] = exec.buffer "attention splits" 67584
@@ -26,7 +26,7 @@ func.func @forward_t1_s1_l1(%q: tensor<?x512xf32>, %p: tensor<?xi32>, %r: tensor
 
 // Eight sequences need fewer, and many need none.
 // CHECK-LABEL: exec.program @program_forward_t8_
-// LONG: exec.launch @attention_decode_{{.*}} grid [8, 8, 7] (
+// LONG: exec.launch @attention_decode_{{.*}} grid [8, 8, 13] (
 // SHORT: exec.launch @attention_decode_{{.*}} grid [8, 8, 4] (
 // CHECK-LABEL: exec.program @program_forward_t64_
 // CHECK: exec.launch @attention_{{.*}} write %logits, {{.*}}, 0, 1, 1.250000e-01, null)

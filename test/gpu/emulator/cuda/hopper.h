@@ -6,6 +6,7 @@
 inline void named_barrier_sync(int id, int threads) { llm_test::named_barrier(id, static_cast<u32>(threads)); }
 inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
 inline void fence_barrier_init() {}
+inline void fence_shared_async() {}
 inline void mbarrier_expect_tx(u32 bar, u32 bytes) { llm_test::phase_update(bar, 1, bytes); }
 inline void mbarrier_arrive(u32 bar) { llm_test::phase_update(bar, 1, 0); }
 inline void mbarrier_wait(u32 bar, u32 parity) { llm_test::phase_wait(bar, parity); }

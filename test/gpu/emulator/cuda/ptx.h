@@ -89,6 +89,7 @@ inline u32 __float_as_uint(float v) { return bits_as<u32>(v); }
 inline int __popc(u32 v) { return __builtin_popcount(v); }
 inline int __ffs(u32 v) { return __builtin_ffs(static_cast<int>(v)); }
 inline int __clz(u32 v) { return v ? __builtin_clz(v) : 32; }
+inline u32 __umulhi(u32 a, u32 b) { return static_cast<u32>(static_cast<u64>(a) * b >> 32); }
 inline u64 __umul64hi(u64 a, u64 b) { return static_cast<u64>(static_cast<unsigned __int128>(a) * b >> 64); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 template <typename T>
@@ -117,6 +118,10 @@ inline u16 f16_bits_of(float v) { return bits_as<u16>(static_cast<_Float16>(v));
 inline u16 bf16_bits_of(float v) {
   const u32 bits = __float_as_uint(v);
   return v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline u32 f16_pair_bits_of(float low, float high) { return f16_bits_of(low) | static_cast<u32>(f16_bits_of(high)) << 16; }
+inline u32 bf16_pair_bits_of(float low, float high) {
+  return bf16_bits_of(low) | static_cast<u32>(bf16_bits_of(high)) << 16;
 }
 inline uint4 load_streaming(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) llm_test::emulator_fail("a 16-byte load of an unaligned address");

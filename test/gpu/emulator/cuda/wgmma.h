@@ -44,6 +44,9 @@ inline u64 wgmma_operand(u32 shared_source) {
   if (shared_source % 1024 != 0) llm_test::emulator_fail("an operand of wgmma that is not aligned to its swizzle");
   return shared_source >> 4;
 }
+inline u64 wgmma_operand_by_k(u32 shared_source, u32 panel_bytes) {
+  return wgmma_operand(shared_source) | static_cast<u64>(panel_bytes) << 32;
+}
 inline void wgmma_fence() {}
 inline void wgmma_commit() {}
 // Like all of these, an instruction of whole warps: one lane may tell the others' success.
@@ -53,6 +56,8 @@ void wgmma_wait() {
 }
 template <int Count>
 void wgmma_finished(float (&)[Count]) {}
+template <int Count>
+void wgmma_used(u32 (&)[Count][4]) {}
 
 // Values k = 0..15 of a row of an operand.
 template <typename T>
@@ -76,6 +81,33 @@ void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
         float& sum = d[j * 4 + h * 2 + i];
         if (!accumulate) sum = 0;
         for (u32 k = 0; k < 16; ++k) sum += x[h][k] * w[k];
+      }
+    }
+  }
+}
+
+template <typename T, int N>
+void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
+  struct Words {
+    u32 a[4];
+  };
+  const Words* words = llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}});
+  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
+  const u32 base = static_cast<u32>(b & 0xffffffff) << 4, panel_bytes = static_cast<u32>(b >> 32);
+  for (u32 k = 0; k < 16; ++k) {
+    const Words& owner = words[g * 4 + k % 8 / 2];
+    float x[2];
+    for (u32 h = 0; h < 2; ++h) {
+      float low, high;
+      unpack2<T>(owner.a[h + k / 8 * 2], low, high);
+      x[h] = k % 2 ? high : low;
+    }
+    for (u32 j = 0; j < N / 8; ++j) {
+      for (u32 i = 0; i < 2; ++i) {
+        const u32 n = j * 8 + t * 2 + i;
+        T value;
+        std::memcpy(&value, llm_test::block_shared() + swizzled_128(base + n / 64 * panel_bytes + k * 128 + n % 64 * 2), 2);
+        for (u32 h = 0; h < 2; ++h) d[j * 4 + h * 2 + i] += x[h] * to_float(value);
       }
     }
   }
