@@ -19,6 +19,7 @@ namespace fb = llm::fb;
 constexpr int64_t kBiasPairs = 4096;     // (id, bias) pairs of one step, all rows together
 constexpr int64_t kRingEntries = 256;    // steps whose samples the host may lag behind
 constexpr int64_t kIoAlignment = 64;
+constexpr int64_t kMaxPhases = 4096;   // of a persistent kernel
 constexpr uint64_t kGemmWorkspaceBytes = 32ull << 20;  // what cuBLAS itself takes on Hopper; 4 MiB before (cublasSetWorkspace)
 
 // Files of a model folder that the runtime needs for text.
@@ -331,6 +332,8 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   constexpr uint64_t kMaxSplitTiles = 8192;
   if (module.walk(is_arrivals).wasInterrupted())
     states.push_back({"arrivals", std::max(plan_.limits->max_step_tokens * plan_.model->heads, 2 * kMaxSplitTiles) * sizeof(uint32_t), false});
+  if (llvm::any_of(module.getOps<exec::ProgramOp>(), [](exec::ProgramOp p) { return p.getPersistent().has_value(); }))
+    states.push_back({"step_sync", (2 * kMaxPhases + 1) * sizeof(uint32_t), false});
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;
@@ -403,10 +406,31 @@ llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) 
     l->bytes = cost(launch.getBytes());
     l->flops = cost(launch.getFlops());
     if (auto runner_up = launch.getRunnerUp()) l->runner_up = runner_up->str();
+    if (program.getPersistent()) l->phase_body = static_cast<uint8_t>(phase_body(out.kernels[l->kernel]->family));
     p->launches.push_back(std::move(l));
+  }
+  if (auto kernel = program.getPersistent()) {
+    LLM_ASSIGN(p->persistent, persistent_launch(*kernel, p->launches.size()));
   }
   out.programs.push_back(std::move(p));
   return {};
+}
+
+llm::Result<std::unique_ptr<fb::LaunchT>> PlanEmitter::persistent_launch(llvm::StringRef kernel, size_t phases) {
+  if (phases > kMaxPhases) return llm::Error{std::to_string(phases) + " phases of a persistent kernel; at most " + std::to_string(kMaxPhases)};
+  auto l = std::make_unique<fb::LaunchT>();
+  LLM_ASSIGN(l->kernel, number_of(kernel_index_, kernel, "kernel"));
+  LLM_ASSIGN(const uint32_t counts, number_of(io_index_, "counts", "io"));
+  LLM_ASSIGN(const uint32_t sync, number_of(state_index_, "step_sync", "state"));
+  l->slots = {fb::Slot(0, counts, fb::SlotKind::io), fb::Slot(0, 0, fb::SlotKind::phases), fb::Slot(phases, 0, fb::SlotKind::value),
+              fb::Slot(0, sync, fb::SlotKind::state)};
+  constexpr uint32_t kAnyNumberOfUnits = 1 << 16;
+  l->grid_x = kAnyNumberOfUnits;
+  l->blocks_per_sm = 1;
+  l->cooperative = true;
+  l->op = "persistent", l->layer = "step";
+  l->bytes = cost({0, 0, 0, 0, 0}), l->flops = cost({0, 0, 0, 0, 0});
+  return l;
 }
 
 llm::Result<uint64_t> PlanEmitter::finish() {

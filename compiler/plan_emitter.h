@@ -53,6 +53,8 @@ class PlanEmitter {
   llm::Result<int32_t> embed(const llm::fb::WeightT& weight);
   void add_states(llm::fb::TargetT& out, mlir::ModuleOp module);
   llm::Status add_program(llm::fb::TargetT& out, exec::ProgramOp program);
+  // The launch of a persistent kernel with that many phases.
+  llm::Result<std::unique_ptr<llm::fb::LaunchT>> persistent_launch(llvm::StringRef kernel, size_t phases);
 
   const Checkpoint& checkpoint_;
   StepLimits limits_;

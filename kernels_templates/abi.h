@@ -396,4 +396,39 @@ struct RowScaleArgs {
   i64 k;
 };
 
+// --- A program as one kernel -------------------------------------------------------------------------------------------
+
+// What a phase of a persistent kernel does: the body of the launch that it stands for.
+enum PhaseBody : u32 {
+  kPhaseNone = 0,
+  kPhasePrepare,
+  kPhaseEmbed,
+  kPhaseRopeTable,
+  kPhaseGatherRows,
+  kPhaseRmsNorm,
+  kPhaseRopeKvWrite,
+  kPhaseAttention,
+  kPhaseLinear,  // this and the rest: linear layers, whose weights are fetched ahead
+  kPhaseLinearGlu,
+  kPhaseLinearAdd,
+  kPhaseLinearRope,
+};
+
+enum { kPhaseSlots = 34 };
+
+// A launch of the program: its grid, and the argument block that its own kernel would get.
+struct Phase {
+  u32 body;
+  u32 grid[3];
+  u64 args[kPhaseSlots];
+};
+
+// All launches of a decode program, one after the other, in one kernel of a block per SM. `sync` is 0 between launches.
+struct PersistentArgs {
+  const StepCounts* counts;
+  const Phase* phases;  // [count]
+  i64 count;
+  u32* sync;            // [2 * count + 1]: blocks that finished a phase, tiles claimed of a phase, blocks that ended
+};
+
 }  // namespace llm_abi

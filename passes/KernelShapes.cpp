@@ -51,6 +51,15 @@ llm::ScalarType scalar_type(mlir::Type type) {
   return llm::ScalarType::kF32;
 }
 
+mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type) {
+  switch (type) {
+    case llm::ScalarType::kF16: return mlir::Float16Type::get(context);
+    case llm::ScalarType::kBF16: return mlir::BFloat16Type::get(context);
+    case llm::ScalarType::kF32: break;
+  }
+  return mlir::Float32Type::get(context);
+}
+
 int64_t element_bytes(mlir::Type type) { return type.isF16() || type.isBF16() ? 2 : 4; }
 
 bool is_logit_rows(mlir::Value v) {

@@ -19,6 +19,7 @@ struct OpWork {
 };
 
 llm::ScalarType scalar_type(mlir::Type type);
+mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type);
 int64_t element_bytes(mlir::Type type);
 
 // True if the leading dimension of `v` counts logit rows (it comes from gather_rows), not tokens.

@@ -144,11 +144,26 @@ std::string args_struct(std::string_view family) {
       {"attention", "AttentionArgs"},
       {"sample", "SampleArgs"},       {"advance", "AdvanceArgs"},
       {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
-      {"bias_add", "BiasAddArgs"},
+      {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);
   return "";
+}
+
+llm_abi::PhaseBody phase_body(std::string_view family) {
+  using namespace llm_abi;
+  static constexpr struct {
+    std::string_view family;
+    PhaseBody body;
+  } kBodies[] = {
+      {"prepare", kPhasePrepare},         {"embed", kPhaseEmbed},          {"rope_table", kPhaseRopeTable}, {"gather_rows", kPhaseGatherRows},
+      {"rms_norm", kPhaseRmsNorm},        {"rope_kv_write", kPhaseRopeKvWrite}, {"attention", kPhaseAttention}, {"linear_fused", kPhaseLinear},
+      {"linear_glu", kPhaseLinearGlu},    {"linear_add", kPhaseLinearAdd}, {"linear_rope", kPhaseLinearRope},
+  };
+  for (const auto& [name, body] : kBodies)
+    if (name == family) return body;
+  return kPhaseNone;
 }
 
 }  // namespace llmc

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compiler/targets/target.h"
+#include "kernels_templates/abi.h"
 #include "kernels_templates/variant.h"
 
 namespace llmc {
@@ -45,6 +46,9 @@ std::string entry_name(const llm::Variant& variant, const KernelShape& shape);
 
 // The argument struct of a family in kernels_templates/abi.h: "LinearArgs"; empty for an unknown family.
 std::string args_struct(std::string_view family);
+
+// What a persistent kernel runs in place of a launch of that family; kPhaseNone: it cannot.
+llm_abi::PhaseBody phase_body(std::string_view family);
 
 int64_t ceil_div(int64_t a, int64_t b);
 

@@ -19,8 +19,13 @@ exec::KernelOp ExecSymbols::kernel(const llm::Variant& v, const KernelShape& sha
   exec::KernelOp& op = kernels_[entry_name(v, shape)];
   if (!op) {
     mlir::OpBuilder b = at_end();
+    const auto type = [&](uint32_t mask, const std::optional<llm::ScalarType>& t) {
+      return mask && t ? mlir::TypeAttr::get(element_type(b.getContext(), *t)) : mlir::TypeAttr();
+    };
     op = b.create<exec::KernelOp>(b.getUnknownLoc(), entry_name(v, shape), v.family, v.name, v.file, instance_name(v, shape),
-                                  static_cast<uint64_t>(v.threads), static_cast<uint64_t>(v.shared_bytes));
+                                  static_cast<uint64_t>(v.threads), static_cast<uint64_t>(v.shared_bytes), type(v.weight_types, shape.weight),
+                                  type(v.operand_types, shape.operand), type(v.kv_types, shape.kv),
+                                  *v.head_dims ? b.getI64IntegerAttr(shape.head_dim) : mlir::IntegerAttr());
   }
   return op;
 }

@@ -42,7 +42,7 @@ class ProgramLowering {
     builder_.setInsertionPointToEnd(symbols_.module().getBody());
     auto program = builder_.create<exec::ProgramOp>(function_.getLoc(), "program_" + function_.getSymName().str(),
                                                     sample ? "sample" : "forward", bucket_.tokens, bucket_.seqs, bucket_.logits,
-                                                    mlir::IntegerAttr());
+                                                    mlir::IntegerAttr(), mlir::FlatSymbolRefAttr());
     builder_.setInsertionPointToStart(&program.getBody().emplaceBlock());
     if (sample) {
       views_[function_.getArgument(0)] = state("logits");

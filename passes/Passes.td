@@ -95,6 +95,14 @@ def LowerToExec : Pass<"lower-to-exec", "mlir::ModuleOp"> {
   let dependentDialects = ["llmc::exec::ExecDialect"];
 }
 
+def FormPersistent : Pass<"form-persistent", "mlir::ModuleOp"> {
+  let summary = "Name the persistent kernel that can run all launches of a program";
+  let description = [{
+    Why: between two kernels no weights are on their way, and a decode step of few tokens is nothing but weights on their way. Where every launch
+    of a forward program has a body in the family `persistent` and all share one 16-bit type, that kernel runs them as its phases. The launches
+    stay: they are the phases, and what runs where the kernel is switched off.
+  }];
+}
 def Schedule : Pass<"schedule", "mlir::ModuleOp"> {
   let summary = "Write each launch's predecessors";
   let description = [{

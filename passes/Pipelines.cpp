@@ -4,7 +4,7 @@
 //   2. Make few large operations out of many small ones: merge projections, fuse neighbours.
 //   3. Decide the operand types of this target, and check that only what lowering knows is left.
 //   4. Copy the functions per bucket, fuse around projections where the bucket's kernels can, choose kernels, lower to launches.
-//   5. Order, place, check.
+//   5. Name the kernel that can run a whole program, where there is one; order, place, check.
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
@@ -36,6 +36,7 @@ const Stage kStages[] = {
     {"fuse-epilogues", true, false, [] { return createFuseEpilogues(); }},
     {"select-kernels", false, false, [] { return createSelectKernels(); }},
     {"lower-to-exec", false, false, [] { return createLowerToExec(); }},
+    {"form-persistent", true, false, [] { return createFormPersistent(); }},
     {"schedule", false, false, [] { return createSchedule(); }},
     {"plan-memory", false, false, [] { return createPlanMemory(); }},
     {"verify-exec", false, false, [] { return createVerifyExec(); }},

@@ -286,7 +286,8 @@ class Verifier {
       case fb::SlotKind::state:
         return s.index() < t.states.size() && in(t.states[s.index()]->bytes) ? Status() : bad("an argument outside of its state buffer");
       case fb::SlotKind::kv_base: return s.index() < plan_.model->layers && s.value() == 0 ? Status() : bad("an argument of a missing layer");
-      case fb::SlotKind::tensor_map: return bad("a tensor map in an impossible place");  // launches look at their own
+      case fb::SlotKind::tensor_map:
+      case fb::SlotKind::phases: return bad("an argument in an impossible place");  // launches look at their own
     }
     return bad("an argument of unknown kind");
   }
@@ -326,29 +327,44 @@ class Verifier {
     if (p.kind == fb::ProgramKind::forward && (p.tokens == 0 || p.seqs == 0 || p.tokens > l.max_step_tokens || p.seqs > l.max_batch))
       return bad("a program beyond the limits");
     for (size_t i = 0; i < p.launches.size(); ++i) {
-      const auto& launch = p.launches[i];
-      if (!launch || (!launch->external && launch->kernel >= t.kernels.size())) return bad("a launch of a missing kernel");
-      for (uint64_t extent : {launch->grid_x, launch->grid_y, launch->grid_z})
-        if (extent == 0 || extent > kMaxGridExtent) return bad("a launch with an impossible grid");
-      if (launch->slots.size() > kMaxSlots) return bad("a launch with too many arguments");
-      for (const auto& map : launch->maps) {
-        if (!map) return bad("an empty tensor map");
-        LLM_TRY(tensor_map(*map, t));
-      }
-      for (const fb::Slot& s : launch->slots) {
-        if (s.kind() != fb::SlotKind::tensor_map) {
-          LLM_TRY(slot(s, t));
-        } else if (s.index() >= launch->maps.size() || s.value() != 0) {
-          return bad("an argument names a missing tensor map");
-        }
-      }
-      if (launch->external) LLM_TRY(external_call(*launch->external, launch->slots, t));
-      for (uint32_t before : launch->after)
+      if (!p.launches[i]) return bad("a launch of a missing kernel");
+      const fb::LaunchT& l = *p.launches[i];
+      LLM_TRY(launch(l, t, nullptr));
+      for (uint32_t before : l.after)
         if (before >= i) return bad("a launch that waits for a later one");
-      if (launch->programmatic && (launch->after.size() != 1 || launch->external || p.launches[launch->after[0]]->external))
+      if (l.programmatic && (l.after.size() != 1 || l.external || p.launches[l.after[0]]->external))
         return bad("a programmatic launch without a kernel as its only predecessor");
-      if (!launch->bytes || !launch->flops) return bad("a launch without costs");
     }
+    if (!p.persistent) return {};
+    if (p.persistent->external || !p.persistent->after.empty()) return bad("a persistent launch that is no kernel, or waits for others");
+    if (t.kind != fb::TargetKind::cuda) return bad("a persistent kernel of another target than CUDA");
+    for (const auto& l : p.launches)
+      if (l->external || l->phase_body == llm_abi::kPhaseNone || l->phase_body > llm_abi::kPhaseLinearRope || l->slots.size() > llm_abi::kPhaseSlots)
+        return bad("a launch that is no phase of its persistent kernel");
+    return launch(*p.persistent, t, &p);
+  }
+
+  // `phases`: the program whose launches are the phases of this one.
+  Status launch(const fb::LaunchT& l, const fb::TargetT& t, const fb::ProgramT* phases) {
+    if (!l.external && l.kernel >= t.kernels.size()) return bad("a launch of a missing kernel");
+    for (uint64_t extent : {l.grid_x, l.grid_y, l.grid_z})
+      if (extent == 0 || extent > kMaxGridExtent) return bad("a launch with an impossible grid");
+    if (l.slots.size() > kMaxSlots) return bad("a launch with too many arguments");
+    for (const auto& map : l.maps) {
+      if (!map) return bad("an empty tensor map");
+      LLM_TRY(tensor_map(*map, t));
+    }
+    for (const fb::Slot& s : l.slots) {
+      if (s.kind() == fb::SlotKind::phases) {
+        if (!phases || s.index() != 0 || s.value() != 0) return bad("phases in an impossible place");
+      } else if (s.kind() != fb::SlotKind::tensor_map) {
+        LLM_TRY(slot(s, t));
+      } else if (s.index() >= l.maps.size() || s.value() != 0) {
+        return bad("an argument names a missing tensor map");
+      }
+    }
+    if (l.external) LLM_TRY(external_call(*l.external, l.slots, t));
+    if (!l.bytes || !l.flops) return bad("a launch without costs");
     return {};
   }
 

@@ -95,6 +95,7 @@ llm::Result<std::unique_ptr<llmrt_engine>> open_engine(const llmrt_options& give
   options.info_only = o.info_only != 0;
   options.no_graphs = o.no_graphs != 0;
   options.no_advance = o.no_advance != 0;
+  options.no_persistent = o.no_persistent != 0;
   auto e = std::make_unique<llmrt_engine>();
   e->plan_s = plan_s;
   LLM_ASSIGN(e->engine, llmrt::Engine::load(std::move(plan), options));

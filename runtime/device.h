@@ -57,6 +57,7 @@ struct ResolvedLaunch {
   uint32_t grid[3] = {1, 1, 1};
   std::vector<uint64_t> slots;  // the argument block
   std::vector<uint32_t> after;  // earlier launches of the same program that must have finished
+  bool cooperative = false;     // all blocks must run at once
   bool programmatic = false;    // may start before its only predecessor has finished, and waits for it by itself
 };
 

@@ -27,6 +27,7 @@ llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile>
   e->plan_ = std::move(plan);
   e->no_graphs_ = options.no_graphs;
   e->no_advance_ = options.no_advance;
+  e->no_persistent_ = options.no_persistent;
   const Stopwatch opening;
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
   e->times_.total_s = e->times_.device_s = opening.seconds();
@@ -85,6 +86,7 @@ DeviceAddress Engine::address(const fb::Slot& s, size_t io_set) const {
   switch (s.kind()) {
     case fb::SlotKind::value:
     case fb::SlotKind::tensor_map:
+    case fb::SlotKind::phases:
       break;
     case fb::SlotKind::arena:
       base = arena_;
@@ -138,9 +140,32 @@ llm::Status Engine::encode_tensor_maps() {
   return chosen_.device->copy_in(base, encoded);
 }
 
+// The launches of all programs with a persistent kernel, as its phases.
+llm::Status Engine::encode_phases() {
+  if (no_persistent_) return {};
+  for (size_t io_set = 0; io_set < kIoSets; ++io_set) {
+    for (const auto& program : target().programs) {
+      if (!program->persistent) continue;
+      std::vector<llm_abi::Phase> phases;
+      for (const auto& launch : program->launches) {
+        const ResolvedLaunch r = resolve(*launch, io_set);
+        llm_abi::Phase phase = {launch->phase_body, {r.grid[0], r.grid[1], r.grid[2]}, {}};
+        std::copy(r.slots.begin(), r.slots.end(), phase.args);
+        phases.push_back(phase);
+      }
+      const auto bytes = std::as_bytes(std::span(phases));
+      LLM_ASSIGN(const DeviceAddress address, chosen_.device->allocate(bytes.size(), "phases"));
+      LLM_TRY(chosen_.device->copy_in(address, bytes));
+      phases_[{program.get(), io_set}] = address;
+    }
+  }
+  return {};
+}
+
 ResolvedLaunch Engine::resolve(const fb::LaunchT& launch, size_t io_set) const {
   ResolvedLaunch r;
   r.kernel = launch.kernel;
+  r.cooperative = launch.cooperative;
   r.programmatic = launch.programmatic;
   r.grid[0] = launch.grid_x;
   if (launch.blocks_per_sm)
@@ -159,6 +184,16 @@ std::vector<ResolvedLaunch> Engine::resolve(const fb::ProgramT& program, size_t 
   std::vector<ResolvedLaunch> launches;
   for (const auto& l : program.launches) launches.push_back(resolve(*l, io_set));
   return launches;
+}
+
+// What a graph of the program holds: its launches, or the kernel that runs them all.
+std::vector<ResolvedLaunch> Engine::resolve_for_graph(const fb::ProgramT& program, size_t io_set) const {
+  const auto phases = phases_.find({&program, io_set});
+  if (phases == phases_.end()) return resolve(program, io_set);
+  ResolvedLaunch r = resolve(*program.persistent, io_set);
+  for (size_t i = 0; i < r.slots.size(); ++i)
+    if (program.persistent->slots[i].kind() == fb::SlotKind::phases) r.slots[i] = phases->second;
+  return {r};
 }
 
 // The smallest bucket that holds the step.
@@ -184,7 +219,7 @@ llm::Status Engine::run(BuiltProgram& p, size_t io_set) {
   }
   if (!p.built[io_set]) {
     const Stopwatch building;
-    LLM_ASSIGN(p.built[io_set], chosen_.device->build(resolve(*p.program, io_set)));
+    LLM_ASSIGN(p.built[io_set], chosen_.device->build(resolve_for_graph(*p.program, io_set)));
     times_.graphs_s += building.seconds();
     ++times_.graphs;
   }

@@ -26,6 +26,7 @@ struct EngineOptions {
   bool no_graphs = false;  // debugging: every launch on its own, each waited for, instead of one program (a CUDA graph)
   bool no_advance =
       false;  // debugging: the host uploads every step, also where the device could make it from the last one
+  bool no_persistent = false;  // debugging: every launch of a program is a kernel of its own, also where one could run them all
   bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
 };
 
@@ -95,9 +96,11 @@ class Engine {
                         DeviceAddress destination);
   llm::Status compute_row_scale(size_t weight);
   llm::Status encode_tensor_maps();
+  llm::Status encode_phases();
   DeviceAddress address(const llm::fb::Slot& slot, size_t io_set) const;
   ResolvedLaunch resolve(const llm::fb::LaunchT& launch, size_t io_set) const;
   std::vector<ResolvedLaunch> resolve(const llm::fb::ProgramT& program, size_t io_set) const;
+  std::vector<ResolvedLaunch> resolve_for_graph(const llm::fb::ProgramT& program, size_t io_set) const;
   llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);
   llm::Status run(BuiltProgram& program, size_t io_set);
   llm::Status check(const StepInput& input) const;
@@ -115,6 +118,7 @@ class Engine {
   std::vector<DeviceAddress> weights_, constants_, states_, kv_layers_;
   std::map<std::pair<const llm::fb::TensorMapT*, size_t>, DeviceAddress>
       tensor_maps_;  // encoded, by description and io set
+  std::map<std::pair<const llm::fb::ProgramT*, size_t>, DeviceAddress> phases_;  // of persistent kernels, by io set
   std::map<std::string, uint64_t> io_offset_;
   std::byte* ring_ = nullptr;
   IoSet io_[kIoSets];
@@ -125,7 +129,7 @@ class Engine {
   StepInput advanced_;         // what that set will hold behind the last step,
   bool has_advanced_ = false;  // if the step advances it
   uint64_t uploads_ = 0;
-  bool no_graphs_ = false, no_advance_ = false;
+  bool no_graphs_ = false, no_advance_ = false, no_persistent_ = false;
 };
 
 }  // namespace llmrt

@@ -41,6 +41,7 @@ llm::Status Engine::load_all(const std::string& model_dir) {
   const Stopwatch init;
   LLM_TRY(make_weights());
   LLM_TRY(encode_tensor_maps());
+  LLM_TRY(encode_phases());
   LLM_TRY(chosen_.device->synchronize());
   times_.init_s = init.seconds();
   times_.total_s = times_.device_s + all.seconds();

@@ -38,6 +38,7 @@ typedef struct {
   const char* const* trusted_keys;
   size_t trusted_key_count;
   int no_advance; /* debugging: upload every step's input, also where the device could make it from the last step's */
+  int no_persistent; /* debugging: run every launch as a kernel of its own, also where one kernel could run the step */
 } llmrt_options;
 
 /* On failure *error is a message to free with llmrt_free, and *engine is NULL. */

@@ -16,8 +16,12 @@ def NamedPointer : DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNam
 
 def Exec_KernelOp : Exec_Op<"kernel", [Symbol]> {
   let summary = "A kernel instance: a body template with its arguments";
+  let description = [{
+    `weight`, `operand`, `kv` and `head_dim` are what the template was instantiated for, where it depends on them.
+  }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$family, StrAttr:$variant, StrAttr:$file, StrAttr:$instance, I64Attr:$threads,
-                       I64Attr:$shared_bytes);
+                       I64Attr:$shared_bytes, OptionalAttr<TypeAttr>:$weight, OptionalAttr<TypeAttr>:$operand, OptionalAttr<TypeAttr>:$kv,
+                       OptionalAttr<I64Attr>:$head_dim);
   let assemblyFormat = "$sym_name $instance `from` $file attr-dict";
 }
 
@@ -43,10 +47,11 @@ def Exec_ConstantOp : Exec_Op<"constant", [Symbol]> {
 def Exec_ProgramOp : Exec_Op<"program", [Symbol, SingleBlock, NoTerminator, NoRegionArguments]> {
   let summary = "The launches of one bucket: at most `tokens` tokens of `seqs` sequences with `logits` logit rows";
   let description = [{
-    `kind` is "forward" (ends at the logits) or "sample". `arena_bytes` is set by plan-memory.
+    `kind` is "forward" (ends at the logits) or "sample". `arena_bytes` is set by plan-memory. `persistent` names a kernel that can run all
+    launches, one after the other, by itself.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, I64Attr:$tokens, I64Attr:$seqs, I64Attr:$logits,
-                       OptionalAttr<I64Attr>:$arena_bytes);
+                       OptionalAttr<I64Attr>:$arena_bytes, OptionalAttr<FlatSymbolRefAttr>:$persistent);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     $sym_name $kind `tokens` $tokens `seqs` $seqs `logits` $logits (`arena` $arena_bytes^)? attr-dict-with-keyword $body

@@ -121,13 +121,13 @@ KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int
   float* weight = reinterpret_cast<float*>(shared) + 1;  // [heads, 32]
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   __threadfence();  // the partial results are seen before the arrival
-  __syncthreads();
+  body_sync(kWarps * kWarp);
   if (threadIdx.x == 0) {
     u32* arrivals = args.arrivals + token * args.heads + head0;
     *last = atomicAdd(arrivals, 1u) == static_cast<u32>(splits - 1);
     if (*last) *arrivals = 0;
   }
-  __syncthreads();
+  body_sync(kWarps * kWarp);
   if (!*last) return;
   __threadfence();
   const i64 head_stride = args.splits * kStride;
@@ -142,7 +142,7 @@ KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int
     const float sum = warp_sum(share == 0.0f ? 0.0f : share * total);
     weight[h * kMaxSplits + lane] = share / sum;
   }
-  __syncthreads();
+  body_sync(kWarps * kWarp);
   A* out = static_cast<A*>(args.out) + (token * args.heads + head0) * HeadDim;
   for (int i = threadIdx.x * 2; i < heads * HeadDim; i += kWarps * kWarp * 2) {
     const int h = i / HeadDim;

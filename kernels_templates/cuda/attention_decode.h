@@ -186,7 +186,7 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
       row[HeadDim + 1] = sum[h];
     }
   }
-  __syncthreads();
+  body_sync(kWarps * kWarp);
   merge_warps<A, HeadDim, HeadChunk>(args, tile, partial, head0, heads, split.count);
   if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
 }

@@ -156,7 +156,7 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
     __syncwarp();  // the stage is free
   }
   copy_async_wait<0>();
-  __syncthreads();  // the stages become the warps' partial results
+  body_sync(kWarps * kWarp);  // the stages become the warps' partial results
 
   float* partial = reinterpret_cast<float*>(shared);  // [4 warps, 16 heads, HeadDim + 2]
   constexpr int kStride = HeadDim + 2;
@@ -174,7 +174,7 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
       row[HeadDim + 1] = total;
     }
   }
-  __syncthreads();
+  body_sync(kWarps * kWarp);
   merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
   if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
 }

@@ -12,7 +12,7 @@ KERNEL_FN void embed_naive(const EmbedArgs& args, Tile tile, char*) {
   const bool known = id >= 0 && id < args.vocab;
   const W* table = static_cast<const W*>(args.table);
   float* out = static_cast<float*>(args.out) + row * args.width;
-  for (i64 i = threadIdx.x; i < args.width; i += blockDim.x)
+  for (i64 i = threadIdx.x; i < args.width; i += kRowThreads)
     out[i] = known ? to_float(table[id * args.width + i]) : 0.0f;
 }
 
@@ -26,7 +26,7 @@ KERNEL_FN void embed(const EmbedArgs& args, Tile tile, char* shared) {
   const bool known = id >= 0 && id < args.vocab;
   const W* table = static_cast<const W*>(args.table) + (known ? id : 0) * args.width;
   float* out = static_cast<float*>(args.out) + row * args.width;
-  for (i64 i = threadIdx.x * 8; i < args.width; i += blockDim.x * 8) {
+  for (i64 i = threadIdx.x * 8; i < args.width; i += kRowThreads * 8) {
     float values[8] = {};
     if (known) unpack8(load8(table + i), values);
     store8(out + i, values);

@@ -10,10 +10,10 @@ KERNEL_FN void gather_rows(const GatherRowsArgs& args, Tile tile, char*) {
   const float* x = args.x + args.rows[row] * args.width;
   float* out = args.out + row * args.width;
   if (args.width % 4 == 0) {
-    for (i64 i = threadIdx.x; i < args.width / 4; i += blockDim.x) {
+    for (i64 i = threadIdx.x; i < args.width / 4; i += kRowThreads) {
       reinterpret_cast<float4*>(out)[i] = reinterpret_cast<const float4*>(x)[i];
     }
   } else {
-    for (i64 i = threadIdx.x; i < args.width; i += blockDim.x) out[i] = x[i];
+    for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) out[i] = x[i];
   }
 }

@@ -3,11 +3,6 @@
 
 #include "cuda/tensor_core.h"
 
-// A barrier of some threads of the block; `id` is 1 to 15, `threads` a multiple of 32.
-KERNEL_FN void named_barrier_sync(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 #if __CUDA_ARCH__ >= 900
 
 // --- mbarrier: `bar` is the shared address of 8 aligned bytes. A phase ends when `count` threads have arrived and all bytes that were
@@ -76,5 +71,18 @@ KERNEL_FN void bulk_prefetch(const void* source, u32 bytes) {
 // What this thread wrote into shared memory, or has seen written by asynchronous copies of 16 bytes, is seen by wgmma and
 // by bulk copies behind it.
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// --- Blocks that wait for each other, all of them running: `counter` counts the blocks that have come.
+
+// What this thread, and those that it has synchronized with, wrote before is seen behind the waits.
+KERNEL_FN void grid_arrive(u32* counter) {
+  asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(__cvta_generic_to_global(counter)) : "memory");
+}
+KERNEL_FN void grid_wait(const u32* counter, u32 blocks) {
+  u32 come;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(come) : "l"(__cvta_generic_to_global(counter)) : "memory");
+  } while (come < blocks);
+}
 
 #endif  // sm_90

@@ -14,22 +14,146 @@
 // multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
+// A stage of the ring holds kStreamDepth values of `Units` * 16 weight rows and of 8 * `TokenTiles` tokens.
+template <int Units, int TokenTiles>
+struct StreamTile {
+  static constexpr int kUnit = 16, kRows = Units * kUnit, kTokens = 8 * TokenTiles;
+  static constexpr int kStageBytes = (kRows + kTokens) * kStreamRowBytes;
+  static constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
+  static constexpr int kPartialBytes = kStreamWarps * kPartial * 4;  // [warp, token, row]
+
+  float sum[Units][TokenTiles][4];
+  u32 token_at[TokenTiles];  // of this lane's tokens in a stage
+
+  // `rows`: tokens that there are, at least one; lanes without one repeat the last.
+  KERNEL_FN explicit StreamTile(i64 rows) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+#pragma unroll
+    for (int m = 0; m < TokenTiles; ++m)
+      token_at[m] = (kRows + static_cast<u32>(min_of(i64{m * 8 + g}, rows - 1))) * kStreamRowBytes + lane_offset();
+    clear();
+  }
+  KERNEL_FN void clear() {
+#pragma unroll
+    for (int u = 0; u < Units; ++u)
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sum[u][m][j] = 0.0f;
+  }
+
+  // Of this lane's eight values within a stage's row.
+  KERNEL_FN static u32 lane_offset() { return threadIdx.x / kWarp * 64 + threadIdx.x % 4 * 16; }
+
+  // Adds the products of a stage, and arrives at `empty` when it is read.
+  template <typename W>
+  KERNEL_FN void multiply(const char* stage, u32 empty) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const u32 offset = lane_offset();
+    const auto load = [&](u32 at) { return *reinterpret_cast<const uint4*>(stage + at); };
+    uint4 low[Units], high[Units], token[TokenTiles];
+#pragma unroll
+    for (int u = 0; u < Units; ++u) {
+      low[u] = load((u * kUnit + g) * kStreamRowBytes + offset);
+      high[u] = load((u * kUnit + g + 8) * kStreamRowBytes + offset);
+    }
+#pragma unroll
+    for (int m = 0; m < TokenTiles; ++m) token[m] = load(token_at[m]);
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(empty);
+#pragma unroll
+    for (int u = 0; u < Units; ++u) {
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m) {
+        mma_16816<W>(sum[u][m], low[u].x, high[u].x, low[u].y, high[u].y, token[m].x, token[m].y);
+        mma_16816<W>(sum[u][m], low[u].z, high[u].z, low[u].w, high[u].w, token[m].z, token[m].w);
+      }
+    }
+  }
+
+  // This warp's sums to shared memory.
+  KERNEL_FN void leave_sums(float* partial) const {
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int u = 0; u < Units; ++u) {
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          partial[warp * kPartial + (m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
+        }
+      }
+    }
+  }
+
+  // The sums of all warps to memory, for the units `first` .. `end` - 1 of the tokens row0 .. row0 + rows - 1. A half warp finishes one
+  // unit of one token, a lane one row of it.
+  template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
+  KERNEL_FN static void finish(const Args& args, const float* partial, const float* scale, i64 row0, i64 rows, i64 first, i64 end) {
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    for (int job = warp * 2 + lane / kUnit; job - lane / kUnit < kTokens * Units; job += kStreamWarps * 2) {
+      const int token = job / Units, u = job % Units;
+      const i64 unit = first + u;
+      const bool exists = token < rows && token < kTokens && unit < end;
+      const float* sums = partial + (exists ? token * kPartialStride + u * kUnit + lane % kUnit : 0);
+      float total = sums[0];
+#pragma unroll
+      for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
+      finish_unit<W, A, KV, Kind>(args, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+    }
+  }
+};
+
+// Output units of 16 weight rows; of glu, eight rows of gate and eight of up.
+template <Epilogue Kind>
+KERNEL_FN i64 stream_units_of(const FusedLinearArgs& args) {
+  constexpr int kOutputs = Kind == Epilogue::kGlu ? 8 : 16;
+  return ((Kind == Epilogue::kGlu ? args.n / 2 : args.n) + kOutputs - 1) / kOutputs;
+}
+
+// Eight rows of a unit in memory, the last one repeated beyond the matrix.
+struct StreamRows {
+  const char* first;
+  int last;
+};
+template <Epilogue Kind, typename Args>
+KERNEL_FN StreamRows stream_rows(const Args& args, i64 unit, int half) {
+  const i64 first = unit_row<Kind>(args, unit, half, 0);
+  return {static_cast<const char*>(linear_of(args).w) + first * linear_of(args).k * 2,
+          static_cast<int>(unit_row<Kind>(args, unit, half, 7) - first)};
+}
+
+// A warp copies its eight rows of a chunk of K: `destination` is this lane's place in the first.
+KERNEL_FN void stream_weights(const StreamRows& rows, i64 k, u32 chunk, u32 destination) {
+  const u32 at = chunk * kStreamDepth + threadIdx.x % kWarp * 8;
+  const bool valid = at < k;
+  const char* source = rows.first + (valid ? at * 2ll : 0);
+#pragma unroll
+  for (int r = 0; r < 8; ++r)
+    copy_async16_streaming(destination + r * kStreamRowBytes, source + min_of(r, rows.last) * k * 2, valid);
+}
+
+// The same of the tokens `first`, `first` + `step`, ...
+KERNEL_FN void stream_tokens(const char* x, i64 k, u32 chunk, u32 destination, int first, int step, int tokens) {
+  const u32 at = chunk * kStreamDepth + threadIdx.x % kWarp * 8;
+  const bool valid = at < k;
+  for (int r = first; r < tokens; r += step)
+    copy_async16(destination + r * kStreamRowBytes, x + r * k * 2 + (valid ? at * 2ll : 0), valid);
+}
+
 template <typename W, typename A, typename KV, int Units, int TokenTiles, int Stages, Epilogue Kind, typename Args>
 KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
+  using Stream = StreamTile<Units, TokenTiles>;
   const FusedLinearArgs& args = linear_of(all);
-  constexpr int kTokens = 8 * TokenTiles, kUnit = 16, kRows = Units * kUnit, kFillers = 2 * Units;
-  constexpr int kStageBytes = (kRows + kTokens) * kStreamRowBytes;
-  constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
-  constexpr int kOutputsPerUnit = Kind == Epilogue::kGlu ? kUnit / 2 : kUnit;
-  float* partial = reinterpret_cast<float*>(shared + Stages * kStageBytes);  // [warp, token, row]
-  float* scale = partial + kStreamWarps * kPartial;                          // [token]
+  constexpr int kTokens = Stream::kTokens, kFillers = 2 * Units;
+  float* partial = reinterpret_cast<float*>(shared + Stages * Stream::kStageBytes);
+  float* scale = partial + kStreamWarps * Stream::kPartial;  // [token]
   const u32 ring = shared_address(shared);
   const u32 full = shared_address(scale + kTokens), empty = full + Stages * 8, scaled = empty + Stages * 8;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 
-  const u32 k = static_cast<u32>(args.k), chunks = (k + kStreamDepth - 1) / kStreamDepth;
-  const i64 outputs = Kind == Epilogue::kGlu ? args.n / 2 : args.n;
-  const i64 units = (outputs + kOutputsPerUnit - 1) / kOutputsPerUnit;
+  const u32 chunks = static_cast<u32>((args.k + kStreamDepth - 1) / kStreamDepth);
+  const i64 units = stream_units_of<Kind>(args);
   const i64 unit_begin = units * tile.x / tile.nx, unit_end = units * (tile.x + 1) / tile.nx;
   const u32 tiles = static_cast<u32>((unit_end - unit_begin + Units - 1) / Units);
   const i64 row0 = static_cast<i64>(tile.y) * kTokens;
@@ -61,34 +185,22 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   }
   if (warp >= kStreamWarps) {
     // Each filling warp copies eight rows of a tile, half a unit.
-    const int filler = warp - kStreamWarps, half = filler % 2;
-    const char* w = static_cast<const char*>(args.w);
-    const i64 row_bytes = args.k * 2;
+    const int filler = warp - kStreamWarps;
     const u32 steps = tiles * chunks, ahead = steps < Stages ? steps : Stages;
     const auto copy_weights = [&](u32 step) {
       const i64 unit = unit_begin + step / chunks * Units + filler / 2;
       if (unit >= unit_end) return;
-      const u32 at = step % chunks * kStreamDepth + lane * 8;
-      const bool valid = at < k;
-      const i64 first = unit_row<Kind>(all, unit, half, 0);
-      const int last = static_cast<int>(unit_row<Kind>(all, unit, half, 7) - first);
-      const char* source = w + first * row_bytes + (valid ? at * 2ll : 0);
-      const u32 destination = ring + step % Stages * kStageBytes + filler * 8 * kStreamRowBytes + lane * 16;
-#pragma unroll
-      for (int r = 0; r < 8; ++r)
-        copy_async16_streaming(destination + r * kStreamRowBytes, source + min_of(r, last) * row_bytes, valid);
+      stream_weights(stream_rows<Kind>(all, unit, filler % 2), args.k, step % chunks,
+                     ring + step % Stages * Stream::kStageBytes + filler * 8 * kStreamRowBytes + lane * 16);
     };
     for (u32 step = 0; step < ahead; ++step) copy_weights(step);
 
     dependency_wait();
     const int tokens = static_cast<int>(min_of(rows, i64{kTokens}));
-    const char* x = static_cast<const char*>(args.x) + row0 * row_bytes;
+    const char* x = static_cast<const char*>(args.x) + row0 * args.k * 2;
     const auto copy_tokens = [&](u32 step) {
-      const u32 at = step % chunks * kStreamDepth + lane * 8;
-      const bool valid = at < k;
-      const u32 destination = ring + step % Stages * kStageBytes + kRows * kStreamRowBytes + lane * 16;
-      for (int r = filler; r < tokens; r += kFillers)
-        copy_async16(destination + r * kStreamRowBytes, x + r * row_bytes + (valid ? at * 2ll : 0), valid);
+      stream_tokens(x, args.k, step % chunks, ring + step % Stages * Stream::kStageBytes + Stream::kRows * kStreamRowBytes + lane * 16,
+                    filler, kFillers, tokens);
       copy_async_arrive(full + step % Stages * 8);
     };
     for (u32 step = 0; step < ahead; ++step) copy_tokens(step);
@@ -103,64 +215,19 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   }
 
   dependency_wait();
-  const int g = lane / 4, t = lane % 4;
-  const u32 offset = warp * 64 + t * 16;  // of this lane's 8 values within a stage's row
-  u32 token_at[TokenTiles];
-#pragma unroll
-  for (int m = 0; m < TokenTiles; ++m) {
-    token_at[m] = (kRows + static_cast<u32>(min_of(i64{m * 8 + g}, rows - 1))) * kStreamRowBytes + offset;
-  }
+  Stream sums(rows);
   u32 step = 0;
   for (u32 i = 0; i < tiles; ++i) {
-    float sum[Units][TokenTiles][4] = {};
+    sums.clear();
     for (u32 chunk = 0; chunk < chunks; ++chunk, ++step) {
       const u32 stage = step % Stages;
       mbarrier_wait(full + stage * 8, step / Stages & 1);
-      const char* base = shared + stage * kStageBytes;
-      const auto load = [&](u32 at) { return *reinterpret_cast<const uint4*>(base + at); };
-      uint4 low[Units], high[Units], token[TokenTiles];
-#pragma unroll
-      for (int u = 0; u < Units; ++u) {
-        low[u] = load((u * kUnit + g) * kStreamRowBytes + offset);
-        high[u] = load((u * kUnit + g + 8) * kStreamRowBytes + offset);
-      }
-#pragma unroll
-      for (int m = 0; m < TokenTiles; ++m) token[m] = load(token_at[m]);
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(empty + stage * 8);
-#pragma unroll
-      for (int u = 0; u < Units; ++u) {
-#pragma unroll
-        for (int m = 0; m < TokenTiles; ++m) {
-          mma_16816<W>(sum[u][m], low[u].x, high[u].x, low[u].y, high[u].y, token[m].x, token[m].y);
-          mma_16816<W>(sum[u][m], low[u].z, high[u].z, low[u].w, high[u].w, token[m].z, token[m].w);
-        }
-      }
+      sums.template multiply<W>(shared + stage * Stream::kStageBytes, empty + stage * 8);
     }
-
-#pragma unroll
-    for (int u = 0; u < Units; ++u) {
-#pragma unroll
-      for (int m = 0; m < TokenTiles; ++m) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          partial[warp * kPartial + (m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
-        }
-      }
-    }
+    sums.leave_sums(partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
     if (i == 0) mbarrier_wait(scaled, 0);
-    // A half warp finishes one unit of one token, a lane one row of it.
-    for (int job = warp * 2 + lane / kUnit; job - lane / kUnit < kTokens * Units; job += kStreamWarps * 2) {
-      const int token = job / Units, u = job % Units;
-      const i64 unit = unit_begin + static_cast<i64>(i) * Units + u;
-      const bool exists = token < rows && token < kTokens && unit < unit_end;
-      const float* sums = partial + (exists ? token * kPartialStride + u * kUnit + lane % kUnit : 0);
-      float total = sums[0];
-#pragma unroll
-      for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
-      finish_unit<W, A, KV, Kind>(all, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
-    }
+    Stream::template finish<W, A, KV, Kind>(all, partial, scale, row0, rows, unit_begin + static_cast<i64>(i) * Units, unit_end);
     named_barrier_sync(1, kStreamWarps * kWarp);
   }
 }

@@ -46,6 +46,13 @@ KERNEL_FN void dependency_trigger() {
     __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                       \
   }
 
+// A barrier of some threads of the block; `id` is 1 to 15, `threads` a multiple of 32.
+KERNEL_FN void named_barrier_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+// Of the `threads` threads that run a body: all of the block, or the first ones of a kernel that runs several bodies.
+KERNEL_FN void body_sync(int threads) { named_barrier_sync(1, threads); }
+
 #define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it
 
 KERNEL_FN float float_of_f16_bits(llm_abi::u16 bits) {

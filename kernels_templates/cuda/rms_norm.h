@@ -3,8 +3,6 @@
 
 #include "cuda/types.h"
 
-constexpr int kNormThreads = 256;
-
 KERNEL_FN float inverse_rms(float squares, i64 width, double eps) {
   return 1.0f / sqrtf(squares / static_cast<float>(width) + static_cast<float>(eps));
 }
@@ -79,18 +77,18 @@ KERNEL_FN void rms_norm(const RmsNormArgs& args, Tile tile, char* shared) {
     A* out = static_cast<A*>(args.out) + row * args.width;
     float squares = 0.0f;
     if (vectors) {
-      for_each8<kNormThreads>(x, args.width, threadIdx.x,
+      for_each8<kRowThreads>(x, args.width, threadIdx.x,
                               [&](const float(&v)[8], i64) { squares = sum_of_squares(v, squares); });
     } else {
-      for (i64 i = threadIdx.x; i < args.width; i += kNormThreads) squares = fmaf(x[i], x[i], squares);
+      for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) squares = fmaf(x[i], x[i], squares);
     }
-    squares = block_reduce<kNormThreads>(squares, reinterpret_cast<float*>(shared), SumOf{});
+    squares = block_reduce<kRowThreads>(squares, reinterpret_cast<float*>(shared), SumOf{});
     const float scale = inverse_rms(squares, args.width, args.eps);
     if (vectors) {
-      for_each8<kNormThreads>(x, args.width, threadIdx.x,
+      for_each8<kRowThreads>(x, args.width, threadIdx.x,
                               [&](const float(&v)[8], i64 i) { write_scaled(v, scale, weight + i, out + i); });
     } else {
-      for (i64 i = threadIdx.x; i < args.width; i += kNormThreads) {
+      for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) {
         out[i] = from_float<A>(x[i] * scale * to_float(weight[i]));
       }
     }
@@ -98,7 +96,7 @@ KERNEL_FN void rms_norm(const RmsNormArgs& args, Tile tile, char* shared) {
   }
 
   const int lane = threadIdx.x % kWarp;
-  for (i64 g = threadIdx.x / kWarp; g < args.groups; g += kNormThreads / kWarp) {
+  for (i64 g = threadIdx.x / kWarp; g < args.groups; g += kRowThreads / kWarp) {
     const float* x = args.x + row * args.x_stride + g * args.width;
     A* out = static_cast<A*>(args.out) + (row * args.groups + g) * args.width;
     float squares = 0.0f;
@@ -121,7 +119,7 @@ KERNEL_FN void add_rms_norm(const AddRmsNormArgs& args, Tile tile, char* shared)
   const bool vectors = args.width % 8 == 0;
   float squares = 0.0f;
   if (vectors) {
-    for_each8<kNormThreads>(residual, args.width, threadIdx.x, [&](float(&v)[8], i64 i) {
+    for_each8<kRowThreads>(residual, args.width, threadIdx.x, [&](float(&v)[8], i64 i) {
       float d[8];
       unpack8(load8(delta + i), d);
 #pragma unroll
@@ -130,20 +128,20 @@ KERNEL_FN void add_rms_norm(const AddRmsNormArgs& args, Tile tile, char* shared)
       store8(sum + i, v);
     });
   } else {
-    for (i64 i = threadIdx.x; i < args.width; i += kNormThreads) {
+    for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) {
       const float v = residual[i] + delta[i];
       sum[i] = v;
       squares = fmaf(v, v, squares);
     }
   }
-  squares = block_reduce<kNormThreads>(squares, reinterpret_cast<float*>(shared), SumOf{});
+  squares = block_reduce<kRowThreads>(squares, reinterpret_cast<float*>(shared), SumOf{});
   const float scale = inverse_rms(squares, args.width, args.eps);
   // Each thread reads back the very elements that it wrote.
   if (vectors) {
-    for_each8<kNormThreads>(sum, args.width, threadIdx.x,
+    for_each8<kRowThreads>(sum, args.width, threadIdx.x,
                             [&](const float(&v)[8], i64 i) { write_scaled(v, scale, weight + i, out + i); });
   } else {
-    for (i64 i = threadIdx.x; i < args.width; i += kNormThreads) {
+    for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) {
       out[i] = from_float<A>(sum[i] * scale * to_float(weight[i]));
     }
   }

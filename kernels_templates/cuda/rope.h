@@ -14,7 +14,7 @@ KERNEL_FN void rope_table(const RopeTableArgs& args, Tile tile, char*) {
   const float position = static_cast<float>(args.positions[row]);
   const float factor = static_cast<float>(args.factor);
   float* table = args.table + row * 2 * args.half;
-  for (i64 j = threadIdx.x; j < args.half; j += blockDim.x) {
+  for (i64 j = threadIdx.x; j < args.half; j += kHeadsPerBlock * kWarp) {
     float sine, cosine;
     sincosf(__fmul_rn(position, args.inv_freq[j]), &sine, &cosine);
     table[j] = cosine * factor;

@@ -148,6 +148,7 @@ KERNEL_FN int max_of(int a, int b) { return a > b ? a : b; }
 
 constexpr u32 kAllLanes = 0xffffffffu;
 constexpr int kWarp = 32;
+constexpr int kRowThreads = 256;  // of the bodies that take a row a block
 
 // Every lane gets the sum (or maximum) over its group of `Lanes` consecutive lanes.
 template <int Lanes = kWarp>
@@ -182,9 +183,9 @@ template <int Threads, typename T, typename Combine>
 KERNEL_FN T block_reduce(T v, T* scratch, Combine combine) {
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) v = combine(v, __shfl_xor_sync(kAllLanes, v, offset));
-  __syncthreads();  // the readers of an earlier reduction are done
+  body_sync(Threads);  // the readers of an earlier reduction are done
   if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = v;
-  __syncthreads();
+  body_sync(Threads);
   T total = scratch[0];
 #pragma unroll
   for (int i = 1; i < Threads / kWarp; ++i) total = combine(total, scratch[i]);

@@ -23,6 +23,8 @@ void SessionOptions::add(CLI::App& c) {
   c.add_flag("--no-graphs", no_graphs, "Debugging: run every launch on its own instead of whole programs");
   c.add_flag("--no-advance", no_advance,
              "Debugging: upload every step's input, also where the device could make it from the last step's");
+  c.add_flag("--no-persistent", no_persistent,
+             "Debugging: run every launch as a kernel of its own, also where one kernel could run the whole step");
   c.add_flag("--json", json, "Print JSON");
 }
 
@@ -41,6 +43,7 @@ llm::Result<std::unique_ptr<Session>> Session::open(const SessionOptions& o) {
   options.info_only = o.info_only;
   options.no_graphs = o.no_graphs;
   options.no_advance = o.no_advance;
+  options.no_persistent = o.no_persistent;
   std::vector<const char*> trusted_keys;
   for (const std::string& path : o.trusted_keys) trusted_keys.push_back(path.c_str());
   options.trusted_keys = trusted_keys.data();

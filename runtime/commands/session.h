@@ -15,7 +15,7 @@ namespace llmrt::commands {
 struct SessionOptions {
   std::string plan, model_dir, device = "auto", target;
   std::vector<std::string> trusted_keys;
-  bool force_ptx = false, json = false, separate_allocations = false, no_graphs = false, no_advance = false;
+  bool force_ptx = false, json = false, separate_allocations = false, no_graphs = false, no_advance = false, no_persistent = false;
   int threads = 0;
   double kv_gb = 0;
   bool info_only = false;  // set by the verb, not by the user

@@ -272,6 +272,7 @@ class CudaDevice : public Device {
     launch.arguments = l.slots;
     launch.after = l.after;
     launch.programmatic = l.programmatic;
+    launch.cooperative = l.cooperative;
     launch.name = kernel.description->name;
     return launch;
   }

@@ -202,6 +202,14 @@ Result<CudaGraphExec> build_graph(const CudaContextPtr& context, CUstream stream
     LLM_TRY(driver.check(driver.cuGraphAddKernelNode(&added, graph.get(), predecessors.data(),
                                                      programmatic ? 0 : predecessors.size(), &node),
                          "adding " + launch.name + " to a CUDA graph"));
+    if (launch.cooperative) {
+      if (!driver.cuGraphKernelNodeSetAttribute)
+        return Error{"launching " + launch.name + ": this NVIDIA driver cannot launch cooperative kernels from graphs; update it"};
+      CUlaunchAttributeValue value = {};
+      value.cooperative = 1;
+      LLM_TRY(driver.check(driver.cuGraphKernelNodeSetAttribute(added, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value),
+                           "asking for all blocks of " + launch.name + " at once"));
+    }
     if (programmatic) {
       CUgraphEdgeData edge = {};
       edge.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC;

@@ -168,6 +168,7 @@ struct CudaLaunch {
   std::vector<uint64_t> arguments;
   std::vector<uint32_t> after;  // earlier launches of the list that must have finished
   bool programmatic = false;    // starts before its only predecessor has finished, where the driver has such edges
+  bool cooperative = false;     // all blocks must run at once; graphs only
   std::string name;             // for messages
 };
 

@@ -68,6 +68,7 @@
 // Functions of newer drivers; null where the driver lacks them.
 #define LLMRT_OPTIONAL_CUDA_FUNCTIONS(X)                   \
   X(cuGraphAddDependencies_v2) /* 12.3: programmatic edges */ \
+  X(cuGraphKernelNodeSetAttribute)                         \
   X(cuTensorMapEncodeTiled)
 
 namespace llmrt {

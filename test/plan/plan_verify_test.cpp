@@ -241,7 +241,7 @@ const Corruption kCorruptions[] = {
     {"map_base_unaligned", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(4096 - 136, 0, fb::SlotKind::arena); }, "a tensor map with an impossible base"},
     {"map_base_value", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(0, 0, fb::SlotKind::value); }, "a tensor map with an impossible base"},
     {"map_base_missing", [](auto& p) { set_map(p).base.reset(); }, "a tensor map with an impossible base"},
-    {"map_of_map", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(0, 0, fb::SlotKind::tensor_map); }, "a tensor map in an impossible place"},
+    {"map_of_map", [](auto& p) { set_map(p).base = std::make_unique<fb::Slot>(0, 0, fb::SlotKind::tensor_map); }, "an argument in an impossible place"},
     {"map_beyond", [](auto& p) { set_map(p).dims = {8, 5}; }, "an argument outside of the arena"},
     {"map_beyond_inner", [](auto& p) { set_map(p).dims = {9, 4}; }, "an argument outside of the arena"},
     {"map_huge", [](auto& p) { auto& m = set_map(p); m.dims = {8, uint64_t{1} << 32, uint64_t{1} << 32}, m.strides = {(uint64_t{1} << 40) - 16, (uint64_t{1} << 40) - 16}, m.box = {8, 1, 1}; }, "a tensor map of impossible size"},

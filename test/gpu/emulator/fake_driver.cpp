@@ -34,6 +34,7 @@ struct FakeLaunch {
   CUfunction function;
   unsigned grid[3], threads, shared_bytes;
   std::vector<std::byte> arguments;
+  bool cooperative = false;
 };
 
 // Nodes are added in an order that respects their edges, so that running them in this order is one of the graph's
@@ -53,6 +54,15 @@ CUresult add_kernel_node(CUgraphNode* node, CUgraph graph, const CUgraphNode*, s
                        p->sharedMemBytes,
                        std::vector<std::byte>(arguments, arguments + kernel_of(p->func).argument_bytes)});
   *node = reinterpret_cast<CUgraphNode>(launches->size());
+  return CUDA_SUCCESS;
+}
+
+// Of the node that was added last, to the graph that was created last.
+FakeGraph* newest = nullptr;
+CUresult set_attribute(CUgraphNode node, CUlaunchAttributeID which, const CUlaunchAttributeValue* value) {
+  if (!newest || reinterpret_cast<size_t>(node) != newest->launches.size() || which != CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+    return CUDA_ERROR_INVALID_VALUE;
+  newest->launches.back().cooperative = value->cooperative != 0;
   return CUDA_SUCCESS;
 }
 
@@ -85,7 +95,7 @@ CUresult launch_graph(CUgraphExec graph, CUstream) {
       continue;
     }
     llm_test::run_emulated(kernel_of(l.function), l.arguments.data(), l.grid[0], l.grid[1], l.grid[2], l.threads,
-                           l.shared_bytes);
+                           l.shared_bytes, l.cooperative ? llm_test::Blocks::kTogether : llm_test::Blocks::kOneByOne);
   }
   return CUDA_SUCCESS;
 }
@@ -98,6 +108,8 @@ CUresult device_attribute(int* value, CUdevice_attribute which, CUdevice) {
       return *value = 0, CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
       return *value = 227 * 1024, CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+      return *value = 3, CUDA_SUCCESS;
     default:
       return *value = 1, CUDA_SUCCESS;
   }
@@ -159,10 +171,11 @@ Driver make_driver() {
   };
   d.cuModuleUnload = [](CUmodule) { return CUDA_SUCCESS; };
   d.cuGraphCreate = [](CUgraph* graph, unsigned) {
-    return *graph = reinterpret_cast<CUgraph>(new FakeGraph), CUDA_SUCCESS;
+    return *graph = reinterpret_cast<CUgraph>(newest = new FakeGraph), CUDA_SUCCESS;
   };
   d.cuGraphDestroy = [](CUgraph graph) { return delete reinterpret_cast<FakeGraph*>(graph), CUDA_SUCCESS; };
   d.cuGraphAddKernelNode = add_kernel_node;
+  d.cuGraphKernelNodeSetAttribute = set_attribute;
   d.cuGraphAddChildGraphNode = add_child_graph_node;
   d.cuStreamBeginCapture = begin_capture;
   d.cuStreamEndCapture = end_capture;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <memory>
 #include <vector>
 
 // Saves the callee-saved registers and the stack pointer to *from, and goes on where `to` was saved. (swapcontext would
@@ -132,40 +133,58 @@ std::map<std::string, const EmulatedKernel*>& registry() {
   return kernels;
 }
 
-void run_block(Block& b) {
-  block = &b;
-  if (stack_count < b.threads) {
-    if (stacks) munmap(stacks, stack_count * kStackBytes);
-    stacks = static_cast<char*>(mmap(nullptr, b.threads * kStackBytes, PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    stack_count = b.threads;
-  }
+void begin_block(Block& b, char* block_stacks) {
   b.fibers.assign(b.threads, Fiber());
   b.warps.assign((b.threads + kLanes - 1) / kLanes, Warp());
   b.alive = b.threads;
   b.waiting = 0;
   b.phases.clear();
   b.named.clear();
-  for (uint32_t t = 0; t < b.threads; ++t) b.fibers[t].stack_pointer = new_stack(stacks + t * kStackBytes);
-  while (b.alive > 0) {
+  for (uint32_t t = 0; t < b.threads; ++t) b.fibers[t].stack_pointer = new_stack(block_stacks + t * kStackBytes);
+}
+
+// Runs each fiber that can run until it waits; false: none could.
+bool run_fibers(Block& b) {
+  block = &b;
+  bool ran = false;
+  // Backwards, so that code which happens to work when lane 0 runs first does not pass for that reason.
+  for (uint32_t t = b.threads; t-- > 0;) {
+    Fiber& fiber = b.fibers[t];
+    if (fiber.done || (fiber.counter && *fiber.counter <= fiber.limit)) continue;
+    fiber.counter = nullptr;
+    b.current = t;
+    ran = true;
+    llm_test_switch_stack(&b.scheduler, fiber.stack_pointer);
+  }
+  return ran;
+}
+
+void run_blocks(std::vector<Block*> blocks) {
+  size_t threads = 0;
+  for (Block* b : blocks) threads += b->threads;
+  if (stack_count < threads) {
+    if (stacks) munmap(stacks, stack_count * kStackBytes);
+    stacks = static_cast<char*>(
+        mmap(nullptr, threads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    stack_count = threads;
+  }
+  char* free_stacks = stacks;
+  for (Block* b : blocks) {
+    begin_block(*b, free_stacks);
+    free_stacks += b->threads * kStackBytes;
+  }
+  while (!blocks.empty()) {
     bool ran = false;
-    // Backwards, so that code which happens to work when lane 0 runs first does not pass for that reason.
-    for (uint32_t t = b.threads; t-- > 0;) {
-      Fiber& fiber = b.fibers[t];
-      if (fiber.done || (fiber.counter && *fiber.counter <= fiber.limit)) continue;
-      fiber.counter = nullptr;
-      b.current = t;
-      ran = true;
-      llm_test_switch_stack(&b.scheduler, fiber.stack_pointer);
-    }
+    for (Block* b : blocks) ran |= run_fibers(*b);
     if (!ran) emulator_fail("deadlock: a barrier or warp collective that not all threads reach");
+    std::erase_if(blocks, [](const Block* b) { return b->alive == 0; });
   }
 }
 
 }  // namespace
 
 EmulatedKernel::EmulatedKernel(const char* entry, EmulatedBody kernel_body, size_t bytes)
-    : body(kernel_body), argument_bytes(bytes) {
+    : entry(entry), body(kernel_body), argument_bytes(bytes) {
   registry()[entry] = this;
 }
 
@@ -180,29 +199,45 @@ void emulator_fail(const std::string& message) {
 }
 
 void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                  unsigned threads, size_t shared_bytes) {
+                  unsigned threads, size_t shared_bytes, Blocks how) {
+  static const bool trace = std::getenv("LLM_EMULATOR_TRACE") != nullptr;
+  if (trace) std::fprintf(stderr, "emulator: %s\n", kernel.entry);
   constexpr size_t kGuardBytes = 256;
   constexpr char kGuard = 0x5a;
-  std::vector<char> storage(shared_bytes + kGuardBytes + 128);
-  Block b;
-  b.body = kernel.body;
-  b.args = args;
-  b.threads = threads;
-  b.grid_x = grid_x;
-  b.shared = storage.data() + (128 - reinterpret_cast<uintptr_t>(storage.data()) % 128);
-  for (b.z = 0; b.z < grid_z; ++b.z) {
-    for (b.y = 0; b.y < grid_y; ++b.y) {
-      for (b.x = 0; b.x < grid_x; ++b.x) {
-        std::memset(b.shared, 0xff, shared_bytes);  // NaN: what a block does not write it must not use
-        std::memset(b.shared + shared_bytes, kGuard, kGuardBytes - 128);
-        run_block(b);
-        for (size_t i = 0; i < kGuardBytes - 128; ++i) {
-          if (b.shared[shared_bytes + i] != kGuard) emulator_fail("a kernel wrote beyond its shared memory");
-        }
-      }
+  struct Memory {
+    std::vector<char> storage;
+    Block block;
+  };
+  std::vector<std::unique_ptr<Memory>> together;
+  const auto run = [&] {
+    std::vector<Block*> blocks;
+    for (const auto& m : together) blocks.push_back(&m->block);
+    run_blocks(blocks);
+    for (const auto& m : together)
+      for (size_t i = 0; i < kGuardBytes - 128; ++i)
+        if (m->block.shared[shared_bytes + i] != kGuard) emulator_fail("a kernel wrote beyond its shared memory");
+  };
+  for (unsigned i = 0; i < grid_x * grid_y * grid_z; ++i) {
+    if (together.empty() || how == Blocks::kTogether) {
+      together.push_back(std::make_unique<Memory>());
+      together.back()->storage.resize(shared_bytes + kGuardBytes + 128);
     }
+    Memory& m = *together.back();
+    Block& b = m.block;
+    b.body = kernel.body;
+    b.args = args;
+    b.threads = threads;
+    b.x = i % grid_x, b.y = i / grid_x % grid_y, b.z = i / (grid_x * grid_y);
+    b.grid_x = grid_x;
+    b.shared = m.storage.data() + (128 - reinterpret_cast<uintptr_t>(m.storage.data()) % 128);
+    std::memset(b.shared, 0xff, shared_bytes);  // NaN: what a block does not write it must not use
+    std::memset(b.shared + shared_bytes, kGuard, kGuardBytes - 128);
+    if (how == Blocks::kOneByOne) run();
   }
+  if (how == Blocks::kTogether) run();
 }
+
+void let_others_run() { switch_to_scheduler(); }
 
 uint32_t current_thread() { return block->current; }
 uint32_t block_threads() { return block->threads; }

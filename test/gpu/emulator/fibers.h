@@ -17,6 +17,7 @@ using EmulatedBody = void (*)(const void* args, unsigned x, unsigned y, unsigned
 
 // Registers itself under its entry name; static.
 struct EmulatedKernel {
+  const char* entry;
   EmulatedBody body;
   size_t argument_bytes;
 
@@ -24,9 +25,10 @@ struct EmulatedKernel {
 };
 const EmulatedKernel* find_emulated(const std::string& entry);  // null: not compiled in
 
-// Runs all blocks of a launch, one after the other.
+// Runs all blocks of a launch, and names it on stderr if LLM_EMULATOR_TRACE is set: one after the other, or all at once, so that they may wait for each other.
+enum class Blocks { kOneByOne, kTogether };
 void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                  unsigned threads, size_t shared_bytes);
+                  unsigned threads, size_t shared_bytes, Blocks blocks = Blocks::kOneByOne);
 
 [[noreturn]] void emulator_fail(const std::string& message);
 
@@ -37,6 +39,7 @@ uint32_t current_thread();
 uint32_t block_threads();
 char* block_shared();
 void block_barrier();
+void let_others_run();  // in a loop that waits for another block
 void warp_barrier();
 
 constexpr size_t kMaxExchangeBytes = 64;

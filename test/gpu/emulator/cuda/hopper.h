@@ -3,7 +3,10 @@
 
 #include "cuda/tensor_core.h"
 
-inline void named_barrier_sync(int id, int threads) { llm_test::named_barrier(id, static_cast<u32>(threads)); }
+inline void grid_arrive(u32* counter) { ++*counter; }
+inline void grid_wait(const u32* counter, u32 blocks) {
+  while (*counter < blocks) llm_test::let_others_run();
+}
 inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
 inline void fence_barrier_init() {}
 inline void fence_shared_async() {}

@@ -53,6 +53,8 @@ struct EmulatedIndex {
 #define blockDim (EmulatedIndex{llm_test::block_threads()})
 
 inline void __syncthreads() { llm_test::block_barrier(); }
+inline void named_barrier_sync(int id, int threads) { llm_test::named_barrier(id, static_cast<u32>(threads)); }
+inline void body_sync(int threads) { named_barrier_sync(1, threads); }
 inline void __syncwarp() { llm_test::warp_barrier(); }
 inline void __threadfence() {}
 inline void __threadfence_system() {}

@@ -1,0 +1,72 @@
+"""A persistent kernel gives what the launches that it stands for give: logits of prompts, chunk by chunk, and generated ids; on the emulator,
+where its blocks really wait for each other."""
+
+import argparse
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+IDS = [(7 * i + 3) % 90 for i in range(41)]
+LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
+
+
+def must(words):
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=dict(os.environ, LLM_EMULATOR_TRACE="1"))
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
+    if "--device" in words and ("emulator: persistent" in done.stderr) == ("--no-persistent" in words):
+        sys.exit(f"{' '.join(str(w) for w in words)}: the wrong kernels ran")
+    return done.stdout
+
+
+def read_npy(path):
+    data = path.read_bytes()
+    (header,) = struct.unpack_from("<H", data, 8)
+    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ["--llmc", "--llmrt", "--make-model", "--config"]:
+        parser.add_argument(name, required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model, ids = folder / "model", folder / "ids.json"
+        ids.write_text(json.dumps(IDS))
+        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+        for step_tokens, variant in [(8, "2, 1, 6"), (16, "2, 2, 5"), (32, "2, 4, 4")]:
+            plan = folder / f"{step_tokens}.fb"
+            must([args.llmc, "compile", model, "--target", "sm_90", "--max-step-tokens", step_tokens, "--max-batch", 4, "-q", "-o", plan])
+            if f"persistent<f16, f16, f16, 64, {variant}>" not in must([args.llmc, "inspect", plan]):
+                sys.exit(f"the plan for {step_tokens} tokens has no persistent kernel <..., {variant}>")
+
+            def logits(*options):
+                out = folder / "out.npy"
+                must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out, *options])
+                return read_npy(out)
+
+            got, expected = logits(), logits("--no-persistent")
+            scale = max(abs(x) for x in expected)
+            worst = max(abs(x - y) for x, y in zip(got, expected, strict=True)) / scale
+            print(f"steps of {step_tokens}: largest difference {worst:.5f} of the largest logit")
+            if not worst < LIMIT:
+                sys.exit("the logits differ by more than rounding")
+
+        def generated(*options):
+            run = [args.llmrt, "run", folder / "8.fb", "--device", "cuda", "--model-dir", model, "--prompt-ids", "5,9,33,7,71", "--max-tokens", 20,
+                   "--temperature", 0, "--json", *options]
+            return json.loads(must(run))["ids"]
+
+        got, expected = generated(), generated("--no-persistent")
+        print("generated", got)
+        if got != expected:
+            sys.exit(f"the persistent kernel generated {got}, its launches {expected}")
+
+
+if __name__ == "__main__":
+    main()
