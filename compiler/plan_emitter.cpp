@@ -333,7 +333,8 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
   if (module.walk(is_arrivals).wasInterrupted())
     states.push_back({"arrivals", std::max(plan_.limits->max_step_tokens * plan_.model->heads, 2 * kMaxSplitTiles) * sizeof(uint32_t), false});
   if (llvm::any_of(module.getOps<exec::ProgramOp>(), [](exec::ProgramOp p) { return p.getPersistent().has_value(); }))
-    states.push_back({"step_sync", (2 * kMaxPhases + 1) * sizeof(uint32_t), false});
+    for (const auto& [name, bytes] : {std::pair{"step_sync", (2 * kMaxPhases + 1) * sizeof(uint32_t)}, {"step_times", (kMaxPhases + 1) * sizeof(uint64_t)}})
+      states.push_back({name, bytes, false});
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;
@@ -422,8 +423,9 @@ llm::Result<std::unique_ptr<fb::LaunchT>> PlanEmitter::persistent_launch(llvm::S
   LLM_ASSIGN(l->kernel, number_of(kernel_index_, kernel, "kernel"));
   LLM_ASSIGN(const uint32_t counts, number_of(io_index_, "counts", "io"));
   LLM_ASSIGN(const uint32_t sync, number_of(state_index_, "step_sync", "state"));
+  LLM_ASSIGN(const uint32_t times, number_of(state_index_, "step_times", "state"));
   l->slots = {fb::Slot(0, counts, fb::SlotKind::io), fb::Slot(0, 0, fb::SlotKind::phases), fb::Slot(phases, 0, fb::SlotKind::value),
-              fb::Slot(0, sync, fb::SlotKind::state)};
+              fb::Slot(0, sync, fb::SlotKind::state), fb::Slot(0, times, fb::SlotKind::state)};
   constexpr uint32_t kAnyNumberOfUnits = 1 << 16;
   l->grid_x = kAnyNumberOfUnits;
   l->blocks_per_sm = 1;

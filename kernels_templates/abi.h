@@ -428,7 +428,8 @@ struct PersistentArgs {
   const StepCounts* counts;
   const Phase* phases;  // [count]
   i64 count;
-  u32* sync;            // [2 * count + 1]: blocks that finished a phase, tiles claimed of a phase, blocks that ended
+  u32* sync;            // [2 * count + 1]: blocks that finished a phase, units claimed of a phase, blocks that ended
+  u64* times;           // out [count + 1]: when each phase began, and the last one ended, in nanoseconds
 };
 
 }  // namespace llm_abi

@@ -13,6 +13,7 @@ struct SharedTypes {
   mlir::Type type;            // of weights, operands and cache
   std::optional<int64_t> head_dim;
   bool mixed = false;
+  double weight_bytes = 0;    // that a step reads
 
   void add(std::optional<mlir::Type> t) {
     if (!t) return;
@@ -23,9 +24,12 @@ struct SharedTypes {
 
 struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
   void runOnOperation() override {
-    auto name = getOperation()->getAttrOfType<mlir::StringAttr>(kTargetAttr);
-    const Target* target = name ? module_target(getOperation()) : nullptr;
+    auto target_name = getOperation()->getAttrOfType<mlir::StringAttr>(kTargetAttr);
+    const Target* target = target_name ? module_target(getOperation()) : nullptr;
     if (!target || target->kind != TargetKind::kCuda) return;
+    std::string name;
+    if (auto all = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr))
+      if (auto wanted = all.getAs<mlir::StringAttr>("persistent")) name = wanted.str();
     ExecSymbols symbols(getOperation(), *target);
     for (auto program : getOperation().getOps<exec::ProgramOp>()) {
       if (program.getKind() != "forward") continue;
@@ -33,8 +37,9 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       if (!types || !types->type || types->mixed || !types->head_dim) continue;
       const llm::ScalarType type = scalar_type(types->type);
       const KernelShape shape{.family = "persistent", .weight = type, .operand = type, .kv = type, .head_dim = *types->head_dim,
-                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .k = 8};
-      if (const auto choice = choose_kernel(*target, shape, ""))
+                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .k = 8, .bytes = types->weight_bytes};
+      const auto choice = choose_kernel(*target, shape, name);
+      if (choice)
         program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->variant, shape)));
     }
   }
@@ -50,6 +55,7 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       if (body == llm_abi::kPhaseNone) return std::nullopt;
       const bool linear = body >= llm_abi::kPhaseLinear;
       if (linear ? variant->k_multiple % 8 != 0 : variant->tile_rows > 1) return std::nullopt;
+      types.weight_bytes += launch.getBytes()[0];
       if (body == llm_abi::kPhaseAttention) types.head_dim = kernel.getHeadDim();
       // Without per-head norms the type of their weights is float.
       if (body != llm_abi::kPhaseRopeKvWrite) types.add(kernel.getWeight());

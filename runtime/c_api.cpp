@@ -367,7 +367,7 @@ int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, i
     const StepSize size{tokens, seqs, context};
     for (const auto& l : launches)
       e->times.push_back({l.launch->op.c_str(), l.launch->layer.c_str(),
-                          l.launch->external ? "cublas" : e->engine->target().kernels[l.launch->kernel]->name.c_str(),
+                          l.launch->external ? "cublas" : e->engine->target().kernels[l.kernel]->name.c_str(),
                           l.microseconds, size.bytes(*l.launch->bytes), size.flops(*l.launch->flops)});
     *times = e->times.data(), *count = e->times.size();
     return {};

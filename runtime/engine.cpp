@@ -360,10 +360,37 @@ llm::Result<std::vector<Engine::LaunchTime>> Engine::profile(const StepInput& in
   LLM_TRY(chosen_.device->synchronize());
   has_advanced_ = false;
   LLM_TRY(chosen_.device->upload(io_[0].device, io_[0].staging.host, pack(in, io_[0], 0)));
-  LLM_ASSIGN(const std::vector<double> times, chosen_.device->time_launches(resolve(*forward->program, 0), repeats));
+  const fb::ProgramT& program = *forward->program;
+  const bool persistent = phases_.count({&program, 0}) != 0;
+  std::vector<double> times;
+  if (persistent) {
+    LLM_ASSIGN(times, time_phases(*forward, repeats));
+  } else {
+    LLM_ASSIGN(times, chosen_.device->time_launches(resolve(program, 0), repeats));
+  }
   std::vector<LaunchTime> result;
-  for (size_t i = 0; i < times.size(); ++i) result.push_back({forward->program->launches[i].get(), times[i]});
+  for (size_t i = 0; i < times.size(); ++i)
+    result.push_back({program.launches[i].get(), times[i], persistent ? program.persistent->kernel : program.launches[i]->kernel});
   return result;
+}
+
+// Median microseconds of each phase, from the times that the kernel leaves.
+llm::Result<std::vector<double>> Engine::time_phases(BuiltProgram& program, int repeats) {
+  const size_t count = program.program->launches.size();
+  std::vector<std::vector<double>> samples(count);
+  for (int r = 0; r < repeats; ++r) {
+    std::vector<uint64_t> began(count + 1);
+    LLM_TRY(run(program, 0));
+    LLM_TRY(chosen_.device->download(began.data(), state("step_times"), began.size() * sizeof(uint64_t)));
+    for (size_t i = 0; i < count; ++i) samples[i].push_back(static_cast<double>(began[i + 1] - began[i]) * 1e-3);
+  }
+  std::vector<double> medians;
+  for (std::vector<double>& s : samples) {
+    const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
+    std::nth_element(s.begin(), middle, s.end());
+    medians.push_back(s.empty() ? 0.0 : *middle);
+  }
+  return medians;
 }
 
 }  // namespace llmrt

@@ -60,11 +60,12 @@ class Engine {
   // Writes block table entries directly, for more of them than a step can carry. Blocking.
   llm::Status upload_block_table(std::vector<llm_abi::BlockUpdate>& updates);
 
-  // Microseconds of each launch of the forward program that a step of this input runs, with its description in
-  // `launches`.
+  // Microseconds of each launch of the forward program that a step of this input runs: on its own, or where a
+  // persistent kernel runs them all, as its phase.
   struct LaunchTime {
     const llm::fb::LaunchT* launch;
     double microseconds;
+    uint32_t kernel;  // that ran it: of the target's kernels
   };
   // The launches of the forward program that serves such a step.
   llm::Result<std::vector<const llm::fb::LaunchT*>> forward_launches(size_t tokens, size_t seqs, size_t logits);
@@ -103,6 +104,7 @@ class Engine {
   std::vector<ResolvedLaunch> resolve_for_graph(const llm::fb::ProgramT& program, size_t io_set) const;
   llm::Result<BuiltProgram*> find_program(llm::fb::ProgramKind kind, size_t tokens, size_t seqs, size_t logits);
   llm::Status run(BuiltProgram& program, size_t io_set);
+  llm::Result<std::vector<double>> time_phases(BuiltProgram& program, int repeats);
   llm::Status check(const StepInput& input) const;
   uint64_t pack(const StepInput& input, IoSet& set, int32_t flags);
   template <typename T>

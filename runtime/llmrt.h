@@ -187,7 +187,7 @@ int llmrt_bandwidth(llmrt_engine* engine, double* gb_per_s);
 
 typedef struct {
   const char *op, *layer, *kernel; /* live as long as the engine */
-  double microseconds;             /* median of the launch on its own */
+  double microseconds;             /* median of the launch on its own, or of its phase where one kernel runs all */
   double bytes, flops;             /* what the step must move and compute in it */
 } llmrt_launch_time;
 

@@ -91,19 +91,18 @@ KERNEL_FN void attention_naive(const AttentionArgs& args, Tile tile, char* share
   }
 }
 
-// One split of the entries begin .. end - 1 that a token attends to. `count` splits have entries: fewer than
-// args.splits on short contexts, where another split would cost more to merge than it saves. Depends on the length
-// alone.
+// One split of the entries begin .. end - 1 that a token attends to. `count` splits have entries: fewer than `most`, which is at most
+// args.splits, on short contexts, where another split would cost more to merge than it saves. Depends on the length alone.
 struct KvSplit {
-  static constexpr int kMinEntries = 128, kRun = 16;
+  static constexpr int kRun = 16;
   int all_begin, begin, end, count;
 
-  KERNEL_FN KvSplit(const AttentionArgs& args, int kv_index, u32 z) {
+  KERNEL_FN KvSplit(const AttentionArgs& args, int kv_index, u32 z, int most, int min_entries = 128) {
     const int all_end = kv_index + 1;
     all_begin = args.window > 0 ? static_cast<int>(max_of(0ll, all_end - args.window)) : 0;
     const int first = all_begin & ~(kRun - 1),
               length = all_end - first;  // boundaries at runs: whole pages in most layouts
-    const int wanted = min_of(static_cast<int>(args.splits), (length + kMinEntries - 1) / kMinEntries);
+    const int wanted = min_of(most, (length + min_entries - 1) / min_entries);
     const int size = ((length + wanted - 1) / wanted + kRun - 1) & ~(kRun - 1);
     count = (length + size - 1) / size;
     begin = max_of(all_begin, first + static_cast<int>(z) * size);

@@ -62,7 +62,7 @@ KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shar
   const int chunks = (group_heads + HeadChunk - 1) / HeadChunk;
   const int kv_head = static_cast<int>(tile.x) / chunks;
   if (token >= args.counts->rows[kRowsTokens] || kv_head >= args.kv.kv_heads) return;
-  const KvSplit split(args, args.kv_index[token], tile.z);
+  const KvSplit split(args, args.kv_index[token], tile.z, static_cast<int>(args.splits));
   if (static_cast<int>(tile.z) >= split.count) return;
   const int first = static_cast<int>(tile.x) % chunks * HeadChunk;  // within the kv head's group
   const int heads = min_of(HeadChunk, group_heads - first);

@@ -12,8 +12,10 @@
 // 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads (the grid has one
 // block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
 // (HeadDim + 8) bytes of shared memory.
-template <typename A, typename KV, int HeadDim, int Stages>
-KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
+// `wait` returns when q and the entries of this step are written; if Early, those of earlier steps are on their way by then.
+// `most_splits` and `min_entries`: of KvSplit.
+template <typename A, typename KV, int HeadDim, int Stages, bool Early, typename Wait>
+KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, char* shared, int most_splits, int min_entries, Wait wait) {
   constexpr int kHeads = 16, kWarps = 4, kEntries = KvSplit::kRun, kStages = Stages * 128 / HeadDim;
   constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
   constexpr int kStageBytes = 2 * kEntries * kRowBytes;
@@ -25,9 +27,11 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
   const int group_heads = static_cast<int>(static_cast<u32>(args.heads) / static_cast<u32>(args.kv.kv_heads));
   const int head_chunks = (group_heads + kHeads - 1) / kHeads;
   const int kv_head = head_chunks == 1 ? static_cast<int>(tile.x) : static_cast<int>(tile.x) / head_chunks;
-  if (token >= tokens || kv_head >= args.kv.kv_heads) return;
-  const KvSplit split(args, kv_index, tile.z);
-  if (static_cast<int>(tile.z) >= split.count) return;
+  const KvSplit split(args, kv_index, tile.z, most_splits, min_entries);
+  if (token >= tokens || kv_head >= args.kv.kv_heads || static_cast<int>(tile.z) >= split.count) {
+    wait();
+    return;
+  }
   const int first = (static_cast<int>(tile.x) - kv_head * head_chunks) * kHeads;  // within the kv head's group
   const int heads = min_of(kHeads, group_heads - first);
   const i64 head0 = static_cast<i64>(kv_head) * group_heads + first;
@@ -45,35 +49,45 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
     const int base = warp_begin + round * kStep;
     return whole_runs && base < end ? rows.block_of(base) : 0;
   };
-  const auto load = [&](int round, i32 block) {
+  // The entries of a round from `from` to `to` - 1.
+  const auto load = [&](int round, i32 block, int from, int to) {
     const int base = warp_begin + round * kStep;
     const u32 keys = stages + round % kStages * kStageBytes;
-    const auto copy = [&](int i, const KV* row, bool valid) {
-      const u32 to = keys + i / kChunks * kRowBytes + i % kChunks * 16;
-      copy_async16(to, row, valid);
-      copy_async16(to + kEntries * kRowBytes, row + rows.value_offset, valid);
+    const auto copy = [&](int i, const KV* row) {
+      const u32 to_shared = keys + i / kChunks * kRowBytes + i % kChunks * 16;
+      const int entry = base + i / kChunks;
+      if (entry < from || entry >= to) return;
+      const bool valid = entry >= begin && entry < end;
+      copy_async16(to_shared, row, valid);
+      copy_async16(to_shared + kEntries * kRowBytes, row + rows.value_offset, valid);
     };
-    const auto is_valid = [&](int i) { return base + i / kChunks >= begin && base + i / kChunks < end; };
-    if (base < end) {
-      if (whole_runs) {
-        const KV* page = rows.key_in(block, rows.row_of(base));
+    if (base >= end) return;
+    if (whole_runs) {
+      const KV* page = rows.key_in(block, rows.row_of(base));
 #pragma unroll
-        for (int i = lane; i < kEntries * kChunks; i += kWarp) copy(i, page + i * 8, is_valid(i));
-      } else {
+      for (int i = lane; i < kEntries * kChunks; i += kWarp) copy(i, page + i * 8);
+    } else {
 #pragma unroll 1
-        for (int i = lane; i < kEntries * kChunks; i += kWarp) {
-          copy(i, rows.key(is_valid(i) ? base + i / kChunks : begin) + i % kChunks * 8, is_valid(i));
-        }
+      for (int i = lane; i < kEntries * kChunks; i += kWarp) {
+        const int entry = base + i / kChunks;
+        copy(i, rows.key(entry >= begin && entry < end ? entry : begin) + i % kChunks * 8);
       }
     }
-    copy_async_commit();
   };
+  constexpr int kNone = -0x7fffffff - 1, kAll = 0x7fffffff;
 
   i32 block[kStages];
 #pragma unroll
   for (int s = 0; s < kStages; ++s) block[s] = look_up(s);
+  const int fresh = args.kv_len[sequence] - (args.query_start[sequence + 1] - args.query_start[sequence]);
 #pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) load(s, block[s]);
+  for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Early ? fresh : kNone);
+  wait();
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) {
+    load(s, block[s], Early ? fresh : kNone, kAll);
+    copy_async_commit();
+  }
   i32 next_block = block[kStages - 1];
 
   const float scale = static_cast<float>(args.scale) * kLog2E;
@@ -96,7 +110,8 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
   float maximum[2] = {-kInfinity, -kInfinity}, sum[2] = {};
   int round = 0;
   for (int base = warp_begin; base < end; base += kStep, ++round) {
-    load(round + kStages - 1, next_block);
+    load(round + kStages - 1, next_block, kNone, kAll);
+    copy_async_commit();
     next_block = look_up(round + kStages);
     copy_async_wait<kStages - 1>();
     __syncwarp();  // every lane's part of this round is here
@@ -177,4 +192,9 @@ KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* 
   body_sync(kWarps * kWarp);
   merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
   if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
+}
+
+template <typename A, typename KV, int HeadDim, int Stages>
+KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
+  attention_decode_mma_after<A, KV, HeadDim, Stages, false>(args, tile, shared, static_cast<int>(args.splits), 128, [] {});
 }

@@ -72,6 +72,13 @@ KERNEL_FN void bulk_prefetch(const void* source, u32 bytes) {
 // by bulk copies behind it.
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// Nanoseconds, the same on all SMs.
+KERNEL_FN u64 device_time() {
+  u64 now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
 // --- Blocks that wait for each other, all of them running: `counter` counts the blocks that have come.
 
 // What this thread, and those that it has synchronized with, wrote before is seen behind the waits.

@@ -44,53 +44,102 @@ KERNEL_FN float row_scale_of(const FusedLinearArgs& args, i64 row, int lane) {
 
 KERNEL_FN float silu_times(float gate, float up) { return gate / (1.0f + exp2_fast(-gate * kLog2E)) * up; }
 
-// 16 consecutive lanes finish a unit of one row: 16 output columns, or for glu 8 columns of gate (lanes 0-7) and their 8 of up.
-// `value` is the scaled product. All lanes of a warp call it, whether or not their unit exists.
-template <typename W, typename A, typename KV, Epilogue Kind>
-KERNEL_FN void finish_unit(const FusedLinearArgs& args, float value, i64 row, i64 unit, bool exists, int lane) {
-  const i64 half = args.n / 2;
-  const i64 column = Kind == Epilogue::kGlu ? unit * 8 + lane % 8 : unit * 16 + lane;
-  const bool valid = exists && column < (Kind == Epilogue::kGlu ? half : args.n);
-  const W* bias = static_cast<const W*>(args.bias);
-  if (bias && valid) value += to_float(bias[Kind == Epilogue::kGlu && lane >= 8 ? half + column : column]);
+// 16 consecutive lanes finish a unit of one row: 16 output columns, or for glu 8 columns of gate (lanes 0-7) and their 8 of up. What a
+// lane needs for it from memory, apart from the product: it may be loaded long before.
+template <typename KV>
+struct UnitInputs {
+  float bias = 0.0f;
+  float residual = 0.0f, weight = 0.0f;  // kAdd
+  float cosine = 1.0f, sine = 0.0f;      // kRope; the sine negated for the first of the dims that are rotated together
+  KV* entry = nullptr;                   // kRope: where k or v goes; null for q
+};
+
+template <Epilogue Kind>
+KERNEL_FN i64 unit_column(i64 unit, int lane) {
+  return Kind == Epilogue::kGlu ? unit * 8 + lane % 8 : unit * 16 + lane;
+}
+template <Epilogue Kind>
+KERNEL_FN bool column_exists(const FusedLinearArgs& args, i64 column) {
+  return column < (Kind == Epilogue::kGlu ? args.n / 2 : args.n);
+}
+
+template <typename W, typename KV, Epilogue Kind>
+KERNEL_FN UnitInputs<KV> load_unit(const FusedLinearArgs& args, i64 row, i64 unit, bool exists, int lane) {
+  UnitInputs<KV> in;
+  const i64 column = unit_column<Kind>(unit, lane);
+  if (!exists || !column_exists<Kind>(args, column)) return in;
+  if (const W* bias = static_cast<const W*>(args.bias))
+    in.bias = to_float(bias[Kind == Epilogue::kGlu && lane >= 8 ? args.n / 2 + column : column]);
+  if constexpr (Kind == Epilogue::kAdd) {
+    in.residual = args.residual[row * args.n + column];
+    if (args.norm_weight) in.weight = to_float(static_cast<const W*>(args.norm_weight)[column]);
+  }
+  return in;
+}
+
+// All lanes of a warp call it, whether or not their unit exists. `value` is the scaled product.
+template <typename A, typename KV, Epilogue Kind>
+KERNEL_FN void finish_unit(const FusedLinearArgs& args, const UnitInputs<KV>& in, float value, i64 row, i64 unit, bool exists, int lane) {
+  const i64 column = unit_column<Kind>(unit, lane);
+  const bool valid = exists && column_exists<Kind>(args, column);
+  value += in.bias;
   if constexpr (Kind == Epilogue::kPlain) {
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = value;
   } else if constexpr (Kind == Epilogue::kGlu) {
     const float up = __shfl_xor_sync(kAllLanes, value, 8);
-    if (valid && lane < 8) static_cast<A*>(args.out)[row * half + column] = from_float<A>(silu_times(value, up));
+    if (valid && lane < 8) static_cast<A*>(args.out)[row * (args.n / 2) + column] = from_float<A>(silu_times(value, up));
   } else {
-    const float sum = valid ? args.residual[row * args.n + column] + value : 0.0f;
+    const float sum = valid ? in.residual + value : 0.0f;
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = sum;
     if (!args.norm_weight) return;
-    if (valid) {
-      const float weight = to_float(static_cast<const W*>(args.norm_weight)[column]);
-      static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(sum * weight);
-    }
+    if (valid) static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(sum * in.weight);
     const float square = warp_sum<16>(sum * sum);
     if (exists && lane == 0) args.squares_out[unit * args.square_stride + row] = square;
   }
 }
 
 // The same for q, k and v: lanes 0-7 have the first of the dims that are rotated together, lanes 8-15 the second.
-template <typename W, typename A, typename KV, Epilogue Kind>
-KERNEL_FN void finish_unit(const LinearRopeArgs& args, float value, i64 row, i64 unit, bool exists, int lane) {
-  const RopeUnit u(args, exists ? unit : 0);
-  const i64 head_dim = args.kv.head_dim, kv_heads = args.kv.kv_heads;
-  const i64 dim = u.rotated ? u.dim + lane % 8 + (lane >= 8 ? args.half : 0) : u.dim + lane;
-  if (args.linear.bias && exists) value += to_float(static_cast<const W*>(args.linear.bias)[u.head * head_dim + dim]);
-  const float other = __shfl_xor_sync(kAllLanes, value, 8);
-  if (!exists) return;
+KERNEL_FN i64 rope_dim(const LinearRopeArgs& args, const RopeUnit& u, int lane) {
+  return u.rotated ? u.dim + lane % 8 + (lane >= 8 ? args.half : 0) : u.dim + lane;
+}
+
+template <typename W, typename KV, Epilogue Kind>
+KERNEL_FN UnitInputs<KV> load_unit(const LinearRopeArgs& args, i64 row, i64 unit, bool exists, int lane) {
+  UnitInputs<KV> in;
+  if (!exists) return in;
+  const RopeUnit u(args, unit);
+  const i64 head_dim = args.kv.head_dim, kv_heads = args.kv.kv_heads, dim = rope_dim(args, u, lane);
+  if (args.linear.bias) in.bias = to_float(static_cast<const W*>(args.linear.bias)[u.head * head_dim + dim]);
   if (u.rotated) {
     const float* table = args.table + row * 2 * args.half + u.dim + lane % 8;
-    const float cosine = table[0], sine = table[args.half];
-    value = lane < 8 ? value * cosine - other * sine : value * cosine + other * sine;
-  }
-  if (u.head < args.heads) {
-    static_cast<float*>(args.linear.out)[(row * args.heads + u.head) * head_dim + dim] = value;
-    return;
+    in.cosine = table[0];
+    in.sine = lane < 8 ? -table[args.half] : table[args.half];
   }
   const i64 kv_head = u.head - args.heads;
-  const i32* blocks = args.kv.block_table + args.seq_slot[args.token_seq[row]] * args.kv.table_stride;
-  const bool is_value = kv_head >= kv_heads;
-  kv_entry<KV>(args.kv, blocks, args.kv_index[row], is_value ? kv_head - kv_heads : kv_head, is_value)[dim] = from_float<KV>(value);
+  if (kv_head >= 0) {
+    const i32* blocks = args.kv.block_table + args.seq_slot[args.token_seq[row]] * args.kv.table_stride;
+    const bool is_value = kv_head >= kv_heads;
+    in.entry = kv_entry<KV>(args.kv, blocks, args.kv_index[row], is_value ? kv_head - kv_heads : kv_head, is_value) + dim;
+  }
+  return in;
+}
+
+template <typename A, typename KV, Epilogue Kind>
+KERNEL_FN void finish_unit(const LinearRopeArgs& args, const UnitInputs<KV>& in, float value, i64 row, i64 unit, bool exists, int lane) {
+  value += in.bias;
+  const float other = __shfl_xor_sync(kAllLanes, value, 8);
+  if (!exists) return;
+  value = value * in.cosine + other * in.sine;
+  if (in.entry) {
+    *in.entry = from_float<KV>(value);
+    return;
+  }
+  const RopeUnit u(args, unit);
+  static_cast<float*>(args.linear.out)[(row * args.heads + u.head) * args.kv.head_dim + rope_dim(args, u, lane)] = value;
+}
+
+// Both at once.
+template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
+KERNEL_FN void load_and_finish_unit(const Args& args, float value, i64 row, i64 unit, bool exists, int lane) {
+  finish_unit<A, KV, Kind>(args, load_unit<W, KV, Kind>(args, row, unit, exists, lane), value, row, unit, exists, lane);
 }

@@ -85,7 +85,7 @@ KERNEL_FN void gemv_unit(const Args& all, Tile tile, char* shared) {
     float total = sums[0];
 #pragma unroll
     for (int p = 1; p < kWarps; ++p) total += sums[p * kTokens * kStride];
-    finish_unit<W, A, KV, Kind>(all, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+    load_and_finish_unit<W, A, KV, Kind>(all, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
   }
 }
 

@@ -86,20 +86,48 @@ struct StreamTile {
     }
   }
 
-  // The sums of all warps to memory, for the units `first` .. `end` - 1 of the tokens row0 .. row0 + rows - 1. A half warp finishes one
-  // unit of one token, a lane one row of it.
-  template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
-  KERNEL_FN static void finish(const Args& args, const float* partial, const float* scale, i64 row0, i64 rows, i64 first, i64 end) {
-    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-    for (int job = warp * 2 + lane / kUnit; job - lane / kUnit < kTokens * Units; job += kStreamWarps * 2) {
-      const int token = job / Units, u = job % Units;
-      const i64 unit = first + u;
-      const bool exists = token < rows && token < kTokens && unit < end;
-      const float* sums = partial + (exists ? token * kPartialStride + u * kUnit + lane % kUnit : 0);
+  // A half warp finishes one unit of one token, a lane one row of it: the jobs of this half warp.
+  static constexpr int kHalves = 2 * kStreamWarps, kJobs = (kTokens * Units + kHalves - 1) / kHalves;
+  struct Job {
+    int token, u, lane;
+    i64 unit;
+    bool exists;
+
+    KERNEL_FN Job(int number, i64 rows, i64 first, i64 end) : lane(threadIdx.x % kUnit) {
+      const int job = number * kHalves + static_cast<int>(threadIdx.x) / kUnit;
+      token = job / Units, u = job % Units, unit = first + u;
+      exists = token < rows && token < kTokens && unit < end;
+    }
+  };
+  template <typename KV>
+  struct Inputs {
+    UnitInputs<KV> of_job[kJobs];
+  };
+
+  // What finish() needs for the units `first` .. `end` - 1 of the tokens row0 .. row0 + rows - 1, apart from the sums.
+  template <typename W, typename KV, Epilogue Kind, typename Args>
+  KERNEL_FN static Inputs<KV> load_inputs(const Args& args, i64 row0, i64 rows, i64 first, i64 end) {
+    Inputs<KV> in;
+#pragma unroll
+    for (int j = 0; j < kJobs; ++j) {
+      const Job job(j, rows, first, end);
+      in.of_job[j] = load_unit<W, KV, Kind>(args, row0 + job.token, job.unit, job.exists, job.lane);
+    }
+    return in;
+  }
+
+  // The sums of all warps to memory.
+  template <typename A, typename KV, Epilogue Kind, typename Args>
+  KERNEL_FN static void finish(const Args& args, const Inputs<KV>& in, const float* partial, const float* scale, i64 row0, i64 rows,
+                               i64 first, i64 end) {
+#pragma unroll
+    for (int j = 0; j < kJobs; ++j) {
+      const Job job(j, rows, first, end);
+      const float* sums = partial + (job.exists ? job.token * kPartialStride + job.u * kUnit + job.lane : 0);
       float total = sums[0];
 #pragma unroll
       for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
-      finish_unit<W, A, KV, Kind>(args, total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+      finish_unit<A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists, job.lane);
     }
   }
 };
@@ -123,13 +151,14 @@ KERNEL_FN StreamRows stream_rows(const Args& args, i64 unit, int half) {
           static_cast<int>(unit_row<Kind>(args, unit, half, 7) - first)};
 }
 
-// A warp copies its eight rows of a chunk of K: `destination` is this lane's place in the first.
+// A warp copies its rows of a chunk of K: `destination` is this lane's place in the first.
+template <int Rows = 8>
 KERNEL_FN void stream_weights(const StreamRows& rows, i64 k, u32 chunk, u32 destination) {
   const u32 at = chunk * kStreamDepth + threadIdx.x % kWarp * 8;
   const bool valid = at < k;
   const char* source = rows.first + (valid ? at * 2ll : 0);
 #pragma unroll
-  for (int r = 0; r < 8; ++r)
+  for (int r = 0; r < Rows; ++r)
     copy_async16_streaming(destination + r * kStreamRowBytes, source + min_of(r, rows.last) * k * 2, valid);
 }
 
@@ -219,6 +248,8 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   u32 step = 0;
   for (u32 i = 0; i < tiles; ++i) {
     sums.clear();
+    const i64 first = unit_begin + static_cast<i64>(i) * Units;
+    const auto inputs = Stream::template load_inputs<W, KV, Kind>(all, row0, rows, first, unit_end);
     for (u32 chunk = 0; chunk < chunks; ++chunk, ++step) {
       const u32 stage = step % Stages;
       mbarrier_wait(full + stage * 8, step / Stages & 1);
@@ -227,7 +258,7 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     sums.leave_sums(partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
     if (i == 0) mbarrier_wait(scaled, 0);
-    Stream::template finish<W, A, KV, Kind>(all, partial, scale, row0, rows, unit_begin + static_cast<i64>(i) * Units, unit_end);
+    Stream::template finish<A, KV, Kind>(all, inputs, partial, scale, row0, rows, first, unit_end);
     named_barrier_sync(1, kStreamWarps * kWarp);
   }
 }
