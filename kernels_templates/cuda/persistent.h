@@ -68,7 +68,7 @@ KERNEL_FN void for_each_tile(Tile block, u32 nx, u32 ny, u32 nz, int threads, Ru
 template <typename A, typename KV, int HeadDim, typename Shared>
 KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Tile block, u32 open_parity, typename Shared::Position& at) {
   constexpr int kThreads = 128;
-  constexpr int kMinEntries = 64;  // a round of the four warps: merging costs less here than another round
+  constexpr int kMinEntries = 128;
   char* scratch = nullptr;
   for (int found = 0; found < Shared::kAttentionRingStages; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
