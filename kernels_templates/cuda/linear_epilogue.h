@@ -45,13 +45,25 @@ KERNEL_FN float row_scale_of(const FusedLinearArgs& args, i64 row, int lane) {
 KERNEL_FN float silu_times(float gate, float up) { return gate / (1.0f + exp2_fast(-gate * kLog2E)) * up; }
 
 // 16 consecutive lanes finish a unit of one row: 16 output columns, or for glu 8 columns of gate (lanes 0-7) and their 8 of up. What a
-// lane needs for it from memory, apart from the product: it may be loaded long before.
-template <typename KV>
+// lane needs for it from memory, apart from the product: it may be loaded long before. Nothing is computed from it until then, as that
+// would wait for the loads.
+template <typename W>
 struct UnitInputs {
-  float bias = 0.0f;
-  float residual = 0.0f, weight = 0.0f;  // kAdd
-  float cosine = 1.0f, sine = 0.0f;      // kRope; the sine negated for the first of the dims that are rotated together
-  KV* entry = nullptr;                   // kRope: where k or v goes; null for q
+  W bias = {}, weight = {};          // weight: kAdd
+  float residual = 0.0f;             // kAdd
+  float cosine = 1.0f, sine = 0.0f;  // kRope
+};
+
+// Where the entries of a step's tokens stand in every layer of a KV group: block and row within it.
+struct KvPlace {
+  i32 block;
+  u32 row;
+
+  KERNEL_FN static KvPlace of(const KvView& kv, const LinearRopeArgs& args, i64 token) {
+    const i32* blocks = kv.block_table + args.seq_slot[args.token_seq[token]] * kv.table_stride;
+    const u32 entry = static_cast<u32>(args.kv_index[token]), block_tokens = static_cast<u32>(kv.block_tokens);
+    return {blocks[entry / block_tokens], entry % block_tokens};
+  }
 };
 
 template <Epilogue Kind>
@@ -63,26 +75,28 @@ KERNEL_FN bool column_exists(const FusedLinearArgs& args, i64 column) {
   return column < (Kind == Epilogue::kGlu ? args.n / 2 : args.n);
 }
 
-template <typename W, typename KV, Epilogue Kind>
-KERNEL_FN UnitInputs<KV> load_unit(const FusedLinearArgs& args, i64 row, i64 unit, bool exists, int lane) {
-  UnitInputs<KV> in;
+template <typename W, Epilogue Kind>
+KERNEL_FN UnitInputs<W> load_unit(const FusedLinearArgs& args, i64 row, i64 unit, bool exists, int lane) {
+  UnitInputs<W> in;
   const i64 column = unit_column<Kind>(unit, lane);
   if (!exists || !column_exists<Kind>(args, column)) return in;
   if (const W* bias = static_cast<const W*>(args.bias))
-    in.bias = to_float(bias[Kind == Epilogue::kGlu && lane >= 8 ? args.n / 2 + column : column]);
+    in.bias = bias[Kind == Epilogue::kGlu && lane >= 8 ? args.n / 2 + column : column];
   if constexpr (Kind == Epilogue::kAdd) {
     in.residual = args.residual[row * args.n + column];
-    if (args.norm_weight) in.weight = to_float(static_cast<const W*>(args.norm_weight)[column]);
+    if (args.norm_weight) in.weight = static_cast<const W*>(args.norm_weight)[column];
   }
   return in;
 }
 
-// All lanes of a warp call it, whether or not their unit exists. `value` is the scaled product.
-template <typename A, typename KV, Epilogue Kind>
-KERNEL_FN void finish_unit(const FusedLinearArgs& args, const UnitInputs<KV>& in, float value, i64 row, i64 unit, bool exists, int lane) {
+// All lanes of a warp call it, whether or not their unit exists. `value` is the scaled product; `places`: of all tokens of the launch, if
+// they are known.
+template <typename W, typename A, typename KV, Epilogue Kind>
+KERNEL_FN void finish_unit(const FusedLinearArgs& args, const UnitInputs<W>& in, float value, i64 row, i64 unit, bool exists, int lane,
+                           const KvPlace*) {
   const i64 column = unit_column<Kind>(unit, lane);
   const bool valid = exists && column_exists<Kind>(args, column);
-  value += in.bias;
+  value += to_float(in.bias);
   if constexpr (Kind == Epilogue::kPlain) {
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = value;
   } else if constexpr (Kind == Epilogue::kGlu) {
@@ -92,7 +106,7 @@ KERNEL_FN void finish_unit(const FusedLinearArgs& args, const UnitInputs<KV>& in
     const float sum = valid ? in.residual + value : 0.0f;
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = sum;
     if (!args.norm_weight) return;
-    if (valid) static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(sum * in.weight);
+    if (valid) static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(sum * to_float(in.weight));
     const float square = warp_sum<16>(sum * sum);
     if (exists && lane == 0) args.squares_out[unit * args.square_stride + row] = square;
   }
@@ -103,43 +117,40 @@ KERNEL_FN i64 rope_dim(const LinearRopeArgs& args, const RopeUnit& u, int lane) 
   return u.rotated ? u.dim + lane % 8 + (lane >= 8 ? args.half : 0) : u.dim + lane;
 }
 
-template <typename W, typename KV, Epilogue Kind>
-KERNEL_FN UnitInputs<KV> load_unit(const LinearRopeArgs& args, i64 row, i64 unit, bool exists, int lane) {
-  UnitInputs<KV> in;
+template <typename W, Epilogue Kind>
+KERNEL_FN UnitInputs<W> load_unit(const LinearRopeArgs& args, i64 row, i64 unit, bool exists, int lane) {
+  UnitInputs<W> in;
   if (!exists) return in;
   const RopeUnit u(args, unit);
-  const i64 head_dim = args.kv.head_dim, kv_heads = args.kv.kv_heads, dim = rope_dim(args, u, lane);
-  if (args.linear.bias) in.bias = to_float(static_cast<const W*>(args.linear.bias)[u.head * head_dim + dim]);
+  if (args.linear.bias) in.bias = static_cast<const W*>(args.linear.bias)[u.head * args.kv.head_dim + rope_dim(args, u, lane)];
   if (u.rotated) {
     const float* table = args.table + row * 2 * args.half + u.dim + lane % 8;
-    in.cosine = table[0];
-    in.sine = lane < 8 ? -table[args.half] : table[args.half];
-  }
-  const i64 kv_head = u.head - args.heads;
-  if (kv_head >= 0) {
-    const i32* blocks = args.kv.block_table + args.seq_slot[args.token_seq[row]] * args.kv.table_stride;
-    const bool is_value = kv_head >= kv_heads;
-    in.entry = kv_entry<KV>(args.kv, blocks, args.kv_index[row], is_value ? kv_head - kv_heads : kv_head, is_value) + dim;
+    in.cosine = table[0], in.sine = table[args.half];
   }
   return in;
 }
 
-template <typename A, typename KV, Epilogue Kind>
-KERNEL_FN void finish_unit(const LinearRopeArgs& args, const UnitInputs<KV>& in, float value, i64 row, i64 unit, bool exists, int lane) {
-  value += in.bias;
+template <typename W, typename A, typename KV, Epilogue Kind>
+KERNEL_FN void finish_unit(const LinearRopeArgs& args, const UnitInputs<W>& in, float value, i64 row, i64 unit, bool exists, int lane,
+                           const KvPlace* places) {
+  value += to_float(in.bias);
   const float other = __shfl_xor_sync(kAllLanes, value, 8);
   if (!exists) return;
-  value = value * in.cosine + other * in.sine;
-  if (in.entry) {
-    *in.entry = from_float<KV>(value);
+  value = lane < 8 ? value * in.cosine - other * in.sine : value * in.cosine + other * in.sine;
+  const RopeUnit u(args, unit);
+  const i64 head_dim = args.kv.head_dim, dim = rope_dim(args, u, lane), kv_head = u.head - args.heads;
+  if (kv_head < 0) {
+    static_cast<float*>(args.linear.out)[(row * args.heads + u.head) * head_dim + dim] = value;
     return;
   }
-  const RopeUnit u(args, unit);
-  static_cast<float*>(args.linear.out)[(row * args.heads + u.head) * args.kv.head_dim + rope_dim(args, u, lane)] = value;
+  const KvPlace place = places ? places[row] : KvPlace::of(args.kv, args, row);
+  char* block = static_cast<char*>(args.kv.base) + place.block * args.kv.block_bytes;
+  // K of all heads, then V: kv_head counts on into the values.
+  reinterpret_cast<KV*>(block)[(kv_head * args.kv.block_tokens + place.row) * head_dim + dim] = from_float<KV>(value);
 }
 
 // Both at once.
 template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
 KERNEL_FN void load_and_finish_unit(const Args& args, float value, i64 row, i64 unit, bool exists, int lane) {
-  finish_unit<A, KV, Kind>(args, load_unit<W, KV, Kind>(args, row, unit, exists, lane), value, row, unit, exists, lane);
+  finish_unit<W, A, KV, Kind>(args, load_unit<W, Kind>(args, row, unit, exists, lane), value, row, unit, exists, lane, nullptr);
 }

@@ -99,27 +99,27 @@ struct StreamTile {
       exists = token < rows && token < kTokens && unit < end;
     }
   };
-  template <typename KV>
+  template <typename W>
   struct Inputs {
-    UnitInputs<KV> of_job[kJobs];
+    UnitInputs<W> of_job[kJobs];
   };
 
   // What finish() needs for the units `first` .. `end` - 1 of the tokens row0 .. row0 + rows - 1, apart from the sums.
-  template <typename W, typename KV, Epilogue Kind, typename Args>
-  KERNEL_FN static Inputs<KV> load_inputs(const Args& args, i64 row0, i64 rows, i64 first, i64 end) {
-    Inputs<KV> in;
+  template <typename W, Epilogue Kind, typename Args>
+  KERNEL_FN static Inputs<W> load_inputs(const Args& args, i64 row0, i64 rows, i64 first, i64 end) {
+    Inputs<W> in;
 #pragma unroll
     for (int j = 0; j < kJobs; ++j) {
       const Job job(j, rows, first, end);
-      in.of_job[j] = load_unit<W, KV, Kind>(args, row0 + job.token, job.unit, job.exists, job.lane);
+      in.of_job[j] = load_unit<W, Kind>(args, row0 + job.token, job.unit, job.exists, job.lane);
     }
     return in;
   }
 
   // The sums of all warps to memory.
-  template <typename A, typename KV, Epilogue Kind, typename Args>
-  KERNEL_FN static void finish(const Args& args, const Inputs<KV>& in, const float* partial, const float* scale, i64 row0, i64 rows,
-                               i64 first, i64 end) {
+  template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
+  KERNEL_FN static void finish(const Args& args, const Inputs<W>& in, const float* partial, const float* scale, i64 row0, i64 rows,
+                               i64 first, i64 end, const KvPlace* places = nullptr) {
 #pragma unroll
     for (int j = 0; j < kJobs; ++j) {
       const Job job(j, rows, first, end);
@@ -127,7 +127,8 @@ struct StreamTile {
       float total = sums[0];
 #pragma unroll
       for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
-      finish_unit<A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists, job.lane);
+      finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists,
+                                  job.lane, places);
     }
   }
 };
@@ -249,7 +250,7 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   for (u32 i = 0; i < tiles; ++i) {
     sums.clear();
     const i64 first = unit_begin + static_cast<i64>(i) * Units;
-    const auto inputs = Stream::template load_inputs<W, KV, Kind>(all, row0, rows, first, unit_end);
+    const auto inputs = Stream::template load_inputs<W, Kind>(all, row0, rows, first, unit_end);
     for (u32 chunk = 0; chunk < chunks; ++chunk, ++step) {
       const u32 stage = step % Stages;
       mbarrier_wait(full + stage * 8, step / Stages & 1);
@@ -258,7 +259,7 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     sums.leave_sums(partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
     if (i == 0) mbarrier_wait(scaled, 0);
-    Stream::template finish<A, KV, Kind>(all, inputs, partial, scale, row0, rows, first, unit_end);
+    Stream::template finish<W, A, KV, Kind>(all, inputs, partial, scale, row0, rows, first, unit_end);
     named_barrier_sync(1, kStreamWarps * kWarp);
   }
 }

@@ -33,13 +33,22 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
 #pragma unroll
     for (int i = 0; i < kTokensPerWarp; ++i) shared.scale[threadIdx.x / kWarp * kTokensPerWarp + i] = scale[i];
   }
+  if constexpr (Kind == Epilogue::kRope) {
+    // They change with the KV group only: not on the way between a sum and the cache.
+    if (*shared.places_table != args.kv.block_table) {
+      body_sync(kThreads);
+      if (threadIdx.x < rows) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
+      if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
+      body_sync(kThreads);
+    }
+  }
   float* partial = reinterpret_cast<float*>(shared.scratch);
   Stream sums(rows);
   while (true) {
     mbarrier_wait(shared.full + at.stage * 8, at.parity);
     const StagePurpose tile = shared.purposes[at.stage];
     if (!tile.has_units()) break;
-    const auto inputs = Stream::template load_inputs<W, KV, Kind>(args, 0, rows, tile.first, tile.end);
+    const auto inputs = Stream::template load_inputs<W, Kind>(args, 0, rows, tile.first, tile.end);
     sums.clear();
     while (true) {
       const bool last = shared.purposes[at.stage].is_last;
@@ -50,7 +59,7 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
     }
     sums.leave_sums(partial);
     body_sync(kThreads);  // the scales are there, too
-    Stream::template finish<A, KV, Kind>(args, inputs, partial, shared.scale, 0, rows, tile.first, tile.end);
+    Stream::template finish<W, A, KV, Kind>(args, inputs, partial, shared.scale, 0, rows, tile.first, tile.end, shared.places);
     body_sync(kThreads);
   }
 }

@@ -54,7 +54,8 @@ struct PersistentShared {
   static constexpr int kPhasesAt = kScratchAt + (Stream::kPartialBytes + 127) / 128 * 128;
   static constexpr int kPurposesAt = kPhasesAt + kPhaseCopies * static_cast<int>(sizeof(Phase));
   static constexpr int kScaleAt = kPurposesAt + Stages * static_cast<int>(sizeof(StagePurpose));
-  static constexpr int kBarriersAt = kScaleAt + Stream::kTokens * 4;
+  static constexpr int kPlacesAt = kScaleAt + Stream::kTokens * 4;
+  static constexpr int kBarriersAt = kPlacesAt + Stream::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
   static constexpr int kBytes = kBarriersAt + (3 * Stages + 1) * 8;
   static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && kBarriersAt % 8 == 0);
 
@@ -63,6 +64,8 @@ struct PersistentShared {
   Phase* phases;           // [kPhaseCopies]: phase p is at p % kPhaseCopies
   StagePurpose* purposes;  // [Stages]
   float* scale;            // [kTokens]
+  KvPlace* places;         // [kTokens]
+  const i32** places_table;  // the block table that they are from
   u32 ring_address, claimed, full, empty, open;
 
   KERNEL_FN explicit PersistentShared(char* shared)
@@ -71,6 +74,8 @@ struct PersistentShared {
         phases(reinterpret_cast<Phase*>(shared + kPhasesAt)),
         purposes(reinterpret_cast<StagePurpose*>(shared + kPurposesAt)),
         scale(reinterpret_cast<float*>(shared + kScaleAt)),
+        places(reinterpret_cast<KvPlace*>(shared + kPlacesAt)),
+        places_table(reinterpret_cast<const i32**>(shared + kBarriersAt - 8)),
         ring_address(shared_address(shared)),
         claimed(ring_address + kBarriersAt),
         full(claimed + Stages * 8),
@@ -84,6 +89,7 @@ struct PersistentShared {
       mbarrier_init(empty + s * 8, kStreamWarps);
     }
     mbarrier_init(open, 1);
+    *places_table = nullptr;
     fence_barrier_init();
   }
   KERNEL_FN const Phase& phase(i32 p) const { return phases[p % kPhaseCopies]; }
