@@ -33,6 +33,8 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
     ExecSymbols symbols(getOperation(), *target);
     for (auto program : getOperation().getOps<exec::ProgramOp>()) {
       if (program.getKind() != "forward") continue;
+      const int64_t tokens = static_cast<int64_t>(program.getTokens());
+      if (name.empty() && (tokens < target->least_persistent_tokens || tokens > target->most_persistent_tokens)) continue;
       const std::optional<SharedTypes> types = phases_of(program);
       if (!types || !types->type || types->mixed || !types->head_dim) continue;
       const llm::ScalarType type = scalar_type(types->type);

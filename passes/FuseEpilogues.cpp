@@ -165,22 +165,28 @@ class BucketFusion {
     auto q = rope.getQ().getDefiningOp<ops::SliceOp>(), k = rope.getK().getDefiningOp<ops::SliceOp>(), v = rope.getV().getDefiningOp<ops::SliceOp>();
     if (!q || !k || !v || q.getX() != k.getX() || q.getX() != v.getX() || !q->hasOneUse() || !k->hasOneUse() || !v->hasOneUse()) return;
     const int64_t q_width = width_of(rope.getQ()), k_width = width_of(rope.getK());
-    auto linear = q.getX().getDefiningOp<FusedLinearOp>();
-    if (!linear || linear.isGlu() || linear.isAdd() || std::distance(linear->user_begin(), linear->user_end()) != 3) return;
+    auto fused = q.getX().getDefiningOp<FusedLinearOp>();
+    auto plain = q.getX().getDefiningOp<ops::LinearOp>();
+    if (fused ? fused.isGlu() || fused.isAdd() : !plain || belongs_to_library(plain)) return;
+    mlir::Operation* linear = q.getX().getDefiningOp();
+    if (std::distance(linear->user_begin(), linear->user_end()) != 3) return;
     if (q.getOffset() != 0 || static_cast<int64_t>(k.getOffset()) != q_width || static_cast<int64_t>(v.getOffset()) != q_width + k_width) return;
     mlir::OpBuilder b(rope);
-    auto fused = b.create<ops::LinearRopeKvOp>(b.getFusedLoc({linear.getLoc(), rope.getLoc()}), rope.getQOut().getType(), rope.getCacheOut().getType(),
-                                               linear.getX(), linear.getWeight(), linear.getBias(), linear.getSquares(), rope.getTable(),
-                                               rope.getCache(), b.getI64IntegerAttr(q_width / head_dim), b.getI64IntegerAttr(k_width / head_dim),
-                                               rope.getHeadDimAttr(), linear.getEpsAttr());
-    const auto after = cost(fused);
+    const auto build_from = [&](auto op, mlir::Value squares, mlir::FloatAttr eps) {
+      return b.create<ops::LinearRopeKvOp>(b.getFusedLoc({op.getLoc(), rope.getLoc()}), rope.getQOut().getType(), rope.getCacheOut().getType(),
+                                           op.getX(), op.getWeight(), op.getBias(), squares, rope.getTable(), rope.getCache(),
+                                           b.getI64IntegerAttr(q_width / head_dim), b.getI64IntegerAttr(k_width / head_dim),
+                                           rope.getHeadDimAttr(), eps);
+    };
+    ops::LinearRopeKvOp with_rope = fused ? build_from(fused, fused.getSquares(), fused.getEpsAttr()) : build_from(plain, {}, b.getF64FloatAttr(0));
+    const auto after = cost(with_rope);
     if (!after || *after > cost(linear).value_or(0) + cost(rope).value_or(0)) {
-      fused.erase();
+      with_rope.erase();
       return;
     }
-    rope.getQOut().replaceAllUsesWith(fused.getQOut());
-    rope.getCacheOut().replaceAllUsesWith(fused.getCacheOut());
-    for (mlir::Operation* op : {rope.getOperation(), q.getOperation(), k.getOperation(), v.getOperation(), linear.getOperation()}) op->erase();
+    rope.getQOut().replaceAllUsesWith(with_rope.getQOut());
+    rope.getCacheOut().replaceAllUsesWith(with_rope.getCacheOut());
+    for (mlir::Operation* op : {rope.getOperation(), q.getOperation(), k.getOperation(), v.getOperation(), linear}) op->erase();
   }
 
   void fuse_plain(ops::LinearOp linear) {

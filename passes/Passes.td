@@ -100,7 +100,8 @@ def FormPersistent : Pass<"form-persistent", "mlir::ModuleOp"> {
   let description = [{
     Why: between two kernels no weights are on their way, and a decode step of few tokens is nothing but weights on their way. Where every launch
     of a forward program has a body in the family `persistent` and all share one 16-bit type, that kernel runs them as its phases. The launches
-    stay: they are the phases, and what runs where the kernel is switched off.
+    stay: they are the phases, and what runs where the kernel is switched off. For which numbers of tokens it pays is a measured property of the
+    target; `--force-variant persistent=NAME` takes it wherever it can run.
   }];
 }
 def Schedule : Pass<"schedule", "mlir::ModuleOp"> {

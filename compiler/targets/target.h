@@ -30,6 +30,8 @@ struct Target {
   llm::ScalarType bf16_operand;  // the same with bf16 weights
   const char* extra_flags;       // further clang flags (x86), comma-separated
   const char* typical;           // the card or processor that the rates are taken from
+  // Tokens of a step for which a persistent kernel was measured to be faster than its launches (docs/performance.md); 0: none.
+  int least_persistent_tokens = 0, most_persistent_tokens = 0;
 };
 
 // All rows, oldest first.
