@@ -67,6 +67,7 @@ void set_module_options(mlir::ModuleOp module, const CompileOptions& o, const Ta
     module->setAttr(name, b.getI64IntegerAttr(value));
   std::vector<mlir::NamedAttribute> forced;
   for (const auto& [family, variant] : o.force_variant) forced.push_back(b.getNamedAttr(family, b.getStringAttr(variant)));
+  if (!o.tuning.empty()) module->setAttr(kTuningAttr, b.getStringAttr(o.tuning.text(target.name)));
   if (!forced.empty()) module->setAttr(kForceVariantAttr, b.getDictionaryAttr(forced));
 }
 

@@ -8,6 +8,7 @@
 
 #include "compiler/codegen/kernel_compiler.h"
 #include "compiler/targets/target.h"
+#include "passes/Tuning.h"
 #include "plan/result.h"
 
 namespace llmc {
@@ -25,6 +26,7 @@ struct CompileOptions {
   bool embed_weights = false;
   bool hash_weights = false;           // digests of all source tensors: the runtime checks what it reads
   std::map<std::string, std::string> force_variant;  // family -> variant
+  Tuning tuning;                       // measured times, which overrule predictions
   std::vector<std::string> disabled_passes;
   std::string dump_dir;                // "" for none
   CodegenOptions codegen;

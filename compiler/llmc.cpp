@@ -10,6 +10,7 @@
 #include "compiler/inspect.h"
 #include "compiler/signing.h"
 #include "compiler/targets/target.h"
+#include "compiler/tuning_choice.h"
 #include "llvm/Support/CommandLine.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
@@ -31,7 +32,7 @@ std::string exe_dir() {
 
 struct CompileCommand {
   llmc::CompileOptions options;
-  std::string targets = "native", weights = "external";
+  std::string targets = "native", weights = "external", tuning;
   std::vector<std::string> forced, mlir_flags;
   bool no_cache = false, quiet = false;
 
@@ -57,6 +58,8 @@ struct CompileCommand {
                   "weights and operands have one type; float16 checkpoints then use float16 operands on every GPU), auto (now: native)")
         ->check(CLI::IsMember({"auto", "native", "cublas"}))->capture_default_str();
     c->add_option("--force-variant", forced, "Use a kernel variant wherever it can run: family=name (repeatable)");
+    c->add_option("--tuning", tuning, "Measured kernel times, which overrule predictions: a file of llmc tune, or none (default: those that "
+                  "come with llmc)");
     c->add_option("--disable-pass", options.disabled_passes, "Leave out an optional pass (repeatable)");
     c->add_option("--dump", options.dump_dir, "Write numbered phases and every kernel's source, PTX and cubin to this folder");
     c->add_option("-j,--jobs", options.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
@@ -79,6 +82,11 @@ struct CompileCommand {
       if (equals == std::string::npos) return fail("--force-variant '" + f + "' is not family=name", kUsage);
       options.force_variant[f.substr(0, equals)] = f.substr(equals + 1);
     }
+    std::vector<std::string> ignored;
+    auto measured = llmc::load_tuning(tuning, ignored);
+    if (!measured) return fail(measured.error().message);
+    options.tuning = std::move(*measured);
+    for (const std::string& i : ignored) std::fprintf(stderr, "llmc: warning: %s\n", i.c_str());
     if (options.codegen.jobs == 0) options.codegen.jobs = std::max(1u, std::thread::hardware_concurrency());
     options.codegen.exe_dir = exe_dir();
     if (options.codegen.cache_folder.empty()) options.codegen.cache_folder = llmc::KernelCache::default_folder();
