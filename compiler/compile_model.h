@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "compiler/chosen_kernels.h"
 #include "compiler/codegen/kernel_compiler.h"
 #include "compiler/targets/target.h"
 #include "passes/Tuning.h"
@@ -37,6 +38,7 @@ inline constexpr int64_t kDefaultMaxContext = 4096;
 struct CompileReport {
   std::vector<std::string> warnings;
   size_t kernels = 0;
+  std::map<std::string, std::vector<ChosenProgram>> chosen;  // by target
   uint64_t plan_bytes = 0;
 };
 
