@@ -81,6 +81,14 @@ std::string shape_key(std::string_view target, const KernelShape& s) {
   return key;
 }
 
+std::string columns_of(const Measurement& m) {
+  std::string columns = shape_key(m.target, m.shape);
+  for (const double work : {m.shape.bytes, m.shape.flops, m.shape.row_tile_bytes}) columns += decimal(" %.0f", work);
+  return columns + " " + m.variant;
+}
+
+std::string Tuning::first_line() { return std::string(kMagic) + " " + std::to_string(kVersion); }
+
 llm::Result<Tuning> Tuning::parse(std::string_view text, const std::string& file, std::vector<std::string>& warnings) {
   Tuning tuning;
   std::map<std::string, size_t> seen;  // measurement -> line
@@ -92,7 +100,7 @@ llm::Result<Tuning> Tuning::parse(std::string_view text, const std::string& file
     if (number == 1) {
       int version = 0;
       if (words.size() != 2 || words[0] != kMagic || !read_number(words[1], 1, version))
-        return llm::Error{where + "expected '" + std::string(kMagic) + " " + std::to_string(kVersion) + "', found '" + std::string(line.substr(0, 40)) + "'"};
+        return llm::Error{where + "expected '" + first_line() + "', found '" + std::string(line.substr(0, 40)) + "'"};
       if (version != kVersion)
         return llm::Error{where + "format version " + std::to_string(version) + " is not the one of this compiler, " + std::to_string(kVersion) +
                           "; measure again with llmc tune"};
@@ -121,12 +129,10 @@ void Tuning::add(Measurement m) {
 }
 
 std::string Tuning::text(std::string_view target) const {
-  std::string text = std::string(kMagic) + " " + std::to_string(kVersion) + "\n# " + kColumns + "\n";
+  std::string text = first_line() + "\n# " + kColumns + "\n";
   for (const Measurement& m : measurements_) {
     if (!target.empty() && m.target != target) continue;
-    text += shape_key(m.target, m.shape);
-    for (const double work : {m.shape.bytes, m.shape.flops, m.shape.row_tile_bytes}) text += decimal(" %.0f", work);
-    text += " " + m.variant + decimal(" %.3f\n", m.us);
+    text += columns_of(m) + decimal(" %.3f\n", m.us);
   }
   return text;
 }

@@ -22,6 +22,9 @@ struct Measurement {
 // What a measurement counts for: "sm_90 linear_add bf16 bf16 - 0 8 4096 14336 1", the first columns of its line.
 std::string shape_key(std::string_view target, const KernelShape& shape);
 
+// A measurement's line up to its time.
+std::string columns_of(const Measurement& measurement);
+
 class Tuning {
  public:
   // `file` names the text in messages. Variants that this compiler does not have are left out, with a warning each.
@@ -31,6 +34,7 @@ class Tuning {
   void add(Measurement measurement);
   bool empty() const { return measurements_.empty(); }
   std::string text(std::string_view target = "") const;  // of one target, or of all
+  static std::string first_line();
 
   std::optional<double> us(std::string_view target, const KernelShape& shape, std::string_view variant) const;
   // By shape, in the order of their lines.

@@ -4,21 +4,23 @@
 #include <filesystem>
 #include <random>
 
-#include "compiler/tune/random_contents.h"
-#include "runtime/engine.h"
-#include "runtime/uniform_step.h"
+#include "plan/plan_reader.h"
 
 namespace llmc {
 namespace {
 
 // Variants that are predicted to take so many times as long as the best are not measured: the model is not that wrong.
 constexpr double kHopeless = 6;
-constexpr size_t kContext = 512;  // cached entries before the step, as selection assumes (KernelShapes.cpp)
 
 // A shape, and the variants to measure for it: that which is chosen without measurements first.
 struct Candidates {
   KernelShape shape;
   std::vector<const llm::Variant*> variants;
+};
+
+struct Wanted {
+  Measurement measurement;  // without its time
+  LaunchRow row;
 };
 
 std::vector<const llm::Variant*> worth_measuring(const Target& target, const ChosenKernel& chosen) {
@@ -50,9 +52,10 @@ class TemporaryFolder {
 
 class ModelTuner {
  public:
-  ModelTuner(const TuneOptions& options, const std::string& model_dir, TuneReport& report)
-      : options_(options), target_(*options.compile.targets.at(0)), report_(report), compile_(options.compile) {
-    compile_.model_dir = model_dir;
+  // `number` of the model; `seen`: the shapes of earlier ones.
+  ModelTuner(const TuneOptions& options, size_t number, std::set<std::string>& seen, TuneReport& report)
+      : options_(options), target_(*options.compile.targets.at(0)), number_(number), seen_(seen), report_(report), compile_(options.compile) {
+    compile_.model_dir = options.model_dirs[number];
     compile_.output = folder_.file("plan.fb");
     compile_.embed_weights = compile_.hash_weights = false;
     compile_.dump_dir.clear();
@@ -62,6 +65,7 @@ class ModelTuner {
   // and where, is what it will be.
   llm::Status run() {
     for (size_t round = 0, rounds = 1; round < rounds; ++round) {
+      if (!options_.plans_dir.empty()) compile_.output = plan_name(round);
       compile_.tuning = Tuning();
       for (const auto& [key, c] : candidates_)
         compile_.tuning.add({target_.name, c.variants[round % c.variants.size()]->name, c.shape, 1});
@@ -71,11 +75,12 @@ class ModelTuner {
         report_.warnings.insert(report_.warnings.end(), compiled.warnings.begin(), compiled.warnings.end());
         find_candidates(programs);
         for (const auto& [key, c] : candidates_) rounds = std::max(rounds, c.variants.size());
-        if (candidates_.empty()) return {};
+        if (candidates_.empty()) return forget_plan();
       }
       say(compile_.model_dir + ": round " + std::to_string(round + 1) + " of " + std::to_string(rounds) + ", " + std::to_string(compiled.kernels) +
           " kernels");
-      LLM_TRY(measure(programs, round));
+      LLM_ASSIGN(const std::vector<Wanted> wanted, rows_of(programs, round));
+      LLM_TRY(measure(wanted));
     }
     if (!cached_.empty())
       report_.warnings.push_back(compile_.model_dir + ": the weights of " + std::to_string(cached_.size()) + " of " + std::to_string(candidates_.size()) +
@@ -83,9 +88,24 @@ class ModelTuner {
     return {};
   }
 
+  size_t shapes() const { return candidates_.size(); }
+
  private:
   void say(const std::string& line) const {
     if (options_.progress) options_.progress(line);
+  }
+
+  // In the order in which they are to be measured.
+  std::string plan_name(size_t round) const {
+    char name[64];
+    std::snprintf(name, sizeof name, "/model%02zu-round%02zu.fb", number_, round);
+    return options_.plans_dir + name;
+  }
+
+  llm::Status forget_plan() const {
+    std::error_code error;
+    std::filesystem::remove(compile_.output, error);
+    return {};
   }
 
   void find_candidates(const std::vector<ChosenProgram>& programs) {
@@ -93,83 +113,77 @@ class ModelTuner {
       if (program.sample) continue;
       for (const ChosenKernel& k : program.kernels) {
         if (!options_.families.empty() && !options_.families.count(k.shape.family)) continue;
-        if (report_.tuning.us(target_.name, k.shape, k.variant)) continue;  // another model has it too
         const std::string key = shape_key(target_.name, k.shape);
-        if (candidates_.count(key)) continue;
+        if (!seen_.insert(key).second) continue;  // in another program, or of another model
         Candidates c{k.shape, worth_measuring(target_, k)};
         if (c.variants.size() > 1) candidates_.emplace(key, std::move(c));
       }
     }
   }
 
-  llm::Status measure(const std::vector<ChosenProgram>& programs, size_t round) {
-    LLM_ASSIGN(auto plan, llm::PlanFile::open(compile_.output));
-    llmrt::EngineOptions engine_options;
-    engine_options.device.device = options_.device;
-    engine_options.device.target = target_.name;
-    engine_options.contents = [this](llm::ScalarType type, bool vector) { return contents_.of(type, vector); };
-    LLM_ASSIGN(auto engine, llmrt::Engine::load(plan, engine_options));
-    if (!engine->note().empty())
-      return llm::Error{"llmc tune measures on the target's own device only, where its exact code runs: " + engine->note()};
-    std::set<std::string> measured;  // a shape may be in several programs
-    for (const ChosenProgram& program : programs)
-      if (!program.sample) LLM_TRY(measure(*engine, program, round, measured));
-    return {};
+  // What this round measures: each shape that has a variant left, in the first program that has it.
+  llm::Result<std::vector<Wanted>> rows_of(const std::vector<ChosenProgram>& programs, size_t round) {
+    LLM_ASSIGN(const auto plan, llm::PlanFile::open(compile_.output));
+    std::map<std::string, Wanted> rows;
+    for (const ChosenProgram& program : programs) {
+      if (program.sample) continue;
+      const Bucket& b = program.bucket;
+      const llm::fb::ProgramT* written = nullptr;
+      for (const auto& p : plan->index().targets.at(0)->programs)
+        if (p->kind == llm::fb::ProgramKind::forward && p->tokens == b.tokens && p->seqs == b.seqs && p->logits == b.logits) written = p.get();
+      size_t at = 0;
+      for (const ChosenKernel& k : program.kernels) {
+        while (written && at < written->launches.size() && written->launches[at]->op != k.shape.family) ++at;  // launches that no operation stands for
+        if (!written || at == written->launches.size())
+          return llm::Error{"llmc tune: the plan's launches are not those of its operations; this is an error of llmc"};
+        const std::string key = shape_key(target_.name, k.shape);
+        const auto candidates = candidates_.find(key);
+        if (candidates != candidates_.end() && round < candidates->second.variants.size()) {
+          Wanted& w = rows[key];
+          if (w.row.launches.empty()) {
+            w.measurement = {target_.name, k.variant, k.shape, 0};
+            w.row = {written->tokens, written->seqs, written->logits, {}, columns_of(w.measurement)};
+          }
+          if (w.row.tokens == written->tokens && w.row.seqs == written->seqs && w.row.logits == written->logits) w.row.launches.push_back(at);
+        }
+        ++at;
+      }
+    }
+    std::vector<Wanted> list;
+    for (auto& [key, wanted] : rows) list.push_back(std::move(wanted));
+    return list;
   }
 
-  llm::Status measure(llmrt::Engine& engine, const ChosenProgram& program, size_t round, std::set<std::string>& measured) {
-    const Bucket& b = program.bucket;
-    LLM_ASSIGN(const auto launches, engine.forward_launches(static_cast<size_t>(b.tokens), static_cast<size_t>(b.seqs), static_cast<size_t>(b.logits)));
-    struct Row {
-      ChosenKernel kernel;
-      std::vector<size_t> launches;
-    };
-    std::map<std::string, Row> rows;  // by shape
-    size_t at = 0;
-    for (const ChosenKernel& k : program.kernels) {
-      while (at < launches.size() && launches[at]->op != k.shape.family) ++at;  // launches that no operation stands for
-      if (at == launches.size()) return llm::Error{"llmc tune: the plan's launches are not those of its operations; this is an error of llmc"};
-      const std::string key = shape_key(target_.name, k.shape);
-      const auto wanted = candidates_.find(key);
-      if (wanted != candidates_.end() && round < wanted->second.variants.size() && !measured.count(key))
-        rows.try_emplace(key, Row{k, {}}).first->second.launches.push_back(at);
-      ++at;
+  llm::Status measure(const std::vector<Wanted>& wanted) {
+    std::vector<LaunchRow> rows;
+    for (const Wanted& w : wanted) {
+      rows.push_back(w.row);
+      if (stays_cached(w)) cached_.insert(w.row.columns.substr(0, w.row.columns.rfind(' ')));
     }
-    if (rows.empty()) return {};
-    LLM_ASSIGN(llmrt::StepInput step, step_of(engine, b));
-    LLM_TRY(engine.upload_block_table(step.block_updates));
-    LLM_ASSIGN(const auto whole_step, engine.profile(step, 1));  // leaves activations behind that a step makes
-    for (const auto& [key, row] : rows) {
-      LLM_ASSIGN(const double us, engine.time_in_a_row(step, row.launches, options_.seconds_per_kernel));
-      report_.tuning.add({target_.name, row.kernel.variant, row.kernel.shape, us});
-      measured.insert(key);
-      if (row.kernel.shape.k > 1 && stays_cached(*launches[row.launches[0]], row.launches.size())) cached_.insert(key);
+    if (!options_.plans_dir.empty()) return write_rows(std::filesystem::path(compile_.output).replace_extension(".txt"), Tuning::first_line(), rows);
+    LLM_ASSIGN(const std::vector<double> times, measure_rows(compile_.output, rows, options_.measuring, contents_));
+    for (size_t i = 0; i < times.size(); ++i) {
+      if (times[i] <= 0) continue;
+      Measurement measured = wanted[i].measurement;
+      measured.us = times[i];
+      report_.tuning.add(std::move(measured));
     }
     return {};
-  }
-
-  // A full step of the bucket: decode buckets have a token a sequence, token buckets are a prompt's.
-  llm::Result<llmrt::StepInput> step_of(llmrt::Engine& engine, const Bucket& b) {
-    const bool decode = b.tokens <= b.seqs;
-    const auto tokens = static_cast<size_t>(decode ? 1 : b.tokens), seqs = static_cast<size_t>(decode ? b.tokens : 1);
-    const uint64_t room = engine.plan().limits->max_context;
-    if (tokens > room) return llm::Error{"llmc tune: a step of " + std::to_string(tokens) + " tokens needs --max-context of as many"};
-    LLM_ASSIGN(llmrt::StepInput step,
-               llmrt::uniform_step(engine.plan(), engine.memory().kv_blocks, tokens, seqs, std::min<uint64_t>(kContext, room - tokens)));
-    step.logit_rows.clear();
-    for (int64_t i = std::max<int64_t>(0, b.tokens - b.logits); i < b.tokens; ++i) step.logit_rows.push_back(static_cast<int32_t>(i));
-    return step;
   }
 
   // In a row stand the layers' launches, each with weights of its own: too few bytes of them, and the next time they come from the cache.
-  bool stays_cached(const llm::fb::LaunchT& launch, size_t layers) const {
+  bool stays_cached(const Wanted& w) const {
     constexpr double kTimesCache = 2, kKiB = 1024;
-    const double weights = launch.bytes->constant() * static_cast<double>(layers);
-    return weights > 0 && weights < kTimesCache * kKiB * target_.l2_kib;
+    const KernelShape& s = w.measurement.shape;
+    if (!s.weight || s.k == 1) return false;
+    const double element = *s.weight == llm::ScalarType::kF32 ? 4 : 2;
+    return element * static_cast<double>(s.cols * s.k) * static_cast<double>(w.row.launches.size()) < kTimesCache * kKiB * target_.l2_kib;
   }
 
   const TuneOptions& options_;
   const Target& target_;
+  size_t number_;
+  std::set<std::string>& seen_;
   TuneReport& report_;
   TemporaryFolder folder_;
   CompileOptions compile_;
@@ -189,9 +203,19 @@ llm::Status check_families(const std::set<std::string>& families, const Target& 
 
 llm::Result<TuneReport> tune(const TuneOptions& options) {
   LLM_TRY(check_families(options.families, *options.compile.targets.at(0)));
+  if (!options.plans_dir.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(options.plans_dir, error);
+    if (error) return llm::Error{"--plans: cannot create the folder '" + options.plans_dir + "': " + error.message()};
+  }
   TuneReport report;
-  for (const std::string& dir : options.model_dirs) LLM_TRY(ModelTuner(options, dir, report).run());
-  if (report.tuning.empty()) return llm::Error{"llmc tune: these models have no shape for which there is more than one kernel to choose from"};
+  std::set<std::string> seen;
+  for (size_t i = 0; i < options.model_dirs.size(); ++i) {
+    ModelTuner tuner(options, i, seen, report);
+    LLM_TRY(tuner.run());
+    report.shapes += tuner.shapes();
+  }
+  if (report.shapes == 0) return llm::Error{"llmc tune: these models have no shape for which there is more than one kernel to choose from"};
   return report;
 }
 

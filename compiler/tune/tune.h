@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compiler/compile_model.h"
+#include "compiler/tune/measure_rows.h"
 
 namespace llmc {
 
@@ -14,12 +15,13 @@ struct TuneOptions {
   CompileOptions compile;               // what decides the shapes and how kernels are compiled; one target; model_dir, output and tuning are not used
   std::vector<std::string> model_dirs;  // their weights are not read: headers suffice
   std::set<std::string> families;       // those to measure; empty: all
-  double seconds_per_kernel = 0.05;     // measuring time of a variant for a shape
-  std::string device = "auto";          // as llmrt --device
+  MeasuringOptions measuring;
+  std::string plans_dir;                // not "": measures nothing, but leaves plans and what to measure of them there, for llm-measure-kernels
   std::function<void(const std::string& line)> progress;  // may be empty
 };
 
 struct TuneReport {
+  size_t shapes = 0;
   Tuning tuning;
   std::vector<std::string> warnings;
 };

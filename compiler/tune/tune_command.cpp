@@ -17,8 +17,9 @@ void TuneCommand::add(CLI::App& app) {
   c->add_option("--target", target_, "The target, which is that of this machine's device");
   c->add_option("--families", families_, "Comma-separated kernel families, as llmc inspect names operations (default: all)")->delimiter(',')
       ->allow_extra_args(false);
-  c->add_option("--seconds-per-kernel", options_.seconds_per_kernel, "Time for each variant of a shape")->capture_default_str()->check(CLI::PositiveNumber);
-  c->add_option("--device", options_.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  c->add_option("--seconds-per-kernel", options_.measuring.seconds_per_kernel, "Time for each variant of a shape")->capture_default_str()->check(CLI::PositiveNumber);
+  c->add_option("--plans", options_.plans_dir, "Measure nothing: leave plans in this folder, for llm-measure-kernels on a machine without a compiler");
+  c->add_option("--device", options_.measuring.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   options_.compile.codegen.jobs = 0;
   flags_.add(*c, options_.compile);
 }
@@ -29,8 +30,8 @@ llm::Status TuneCommand::run(std::string& out) {
 }
 
 llm::Status TuneCommand::measure(std::string& out) {
-  if (target_.empty() || output_.empty())
-    return llm::Error{"llmc tune needs --target and -o: llmc tune --target sm_90 MODEL_DIR -o sm_90.txt"};
+  if (target_.empty() || output_.empty() == options_.plans_dir.empty())
+    return llm::Error{"llmc tune needs --target and either -o or --plans: llmc tune --target sm_90 MODEL_DIR -o sm_90.txt"};
   std::string warning;
   LLM_ASSIGN(options_.compile.targets, parse_target_list(target_, &warning));
   if (!warning.empty() || options_.compile.targets.size() != 1)
@@ -41,11 +42,16 @@ llm::Status TuneCommand::measure(std::string& out) {
   options_.progress = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   LLM_ASSIGN(const TuneReport report, tune(options_));
   for (const std::string& w : report.warnings) std::fprintf(stderr, "llmc: warning: %s\n", w.c_str());
+  const std::string shapes = std::to_string(report.shapes) + " shapes\n";
+  if (output_.empty()) {
+    out = options_.plans_dir + ": " + shapes;
+    return {};
+  }
   const std::string text = report.tuning.text();
   LLM_ASSIGN(auto file, llm::AtomicFile::create(output_));
   LLM_TRY(file->append(std::as_bytes(std::span(text.data(), text.size()))));
   LLM_TRY(file->commit());
-  out = output_ + ": " + std::to_string(report.tuning.by_shape().size()) + " shapes\n";
+  out = output_ + ": " + shapes;
   return {};
 }
 

@@ -18,6 +18,7 @@ def main():
     parser.add_argument("--cache", required=True)
     parser.add_argument("--families", default="linear")
     parser.add_argument("--activations", default="auto")
+    parser.add_argument("--measure-kernels", help="llm-measure-kernels; without, llmc measures by itself")
     args = parser.parse_args()
 
     def llmc(*words, status=0):
@@ -33,7 +34,18 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         times, plan = folder / "times.txt", folder / "plan.fb"
-        llmc("tune", args.model, *limits, "--families", args.families, "--seconds-per-kernel", 0.001, "-o", times)
+        tune = ["tune", args.model, *limits, "--families", args.families]
+        if args.measure_kernels:
+            llmc(*tune, "--plans", folder / "plans")
+            measure = [args.measure_kernels, folder / "plans", "--seconds-per-kernel", "0.001", "-o", times]
+            subprocess.run(measure, check=True, stderr=subprocess.DEVNULL)
+            rows = folder / "plans" / "model00-round00.txt"
+            count = len(rows.read_text().splitlines())
+            rows.write_text(rows.read_text() + "1 1 x\n")
+            bad = subprocess.run(measure[:-1] + [folder / "bad.txt"], capture_output=True, text=True)
+            assert bad.returncode == 1 and f"model00-round00.txt, line {count + 1}: expected" in bad.stderr, bad.stderr
+        else:
+            llmc(*tune, "--seconds-per-kernel", 0.001, "-o", times)
         lines = [line.split() for line in times.read_text().splitlines()[1:] if not line.startswith("#")]
         fastest, variants = {}, {}
         for *shape, _, _, _, variant, us in lines:
