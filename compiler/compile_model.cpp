@@ -67,13 +67,16 @@ void set_module_options(mlir::ModuleOp module, const CompileOptions& o, const Ta
     module->setAttr(name, b.getI64IntegerAttr(value));
   std::vector<mlir::NamedAttribute> forced;
   for (const auto& [family, variant] : o.force_variant) forced.push_back(b.getNamedAttr(family, b.getStringAttr(variant)));
+  if (!o.tuning.empty()) module->setAttr(kTuningAttr, b.getStringAttr(o.tuning.text(target.name)));
   if (!forced.empty()) module->setAttr(kForceVariantAttr, b.getDictionaryAttr(forced));
 }
 
-llm::Status run_passes(mlir::ModuleOp module, const CompileOptions& o, const std::string& dump_dir) {
+llm::Status run_passes(mlir::ModuleOp module, const CompileOptions& o, const std::string& dump_dir,
+                       std::vector<ChosenProgram>& chosen) {
   mlir::PassManager pm(module.getContext());
   std::string error;
   if (!build_pipeline(pm, o.disabled_passes, error)) return llm::Error{error};
+  record_choices(pm, chosen);
   if (!dump_dir.empty()) LLM_TRY(dump_phases(pm, module, dump_dir));
   if (mlir::failed(mlir::applyPassManagerCLOptions(pm))) return llm::Error{"the given MLIR flags cannot be applied"};
   std::string diagnostics;
@@ -134,7 +137,7 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
     const std::string dump_dir = o.dump_dir.empty() ? "" : o.dump_dir + "/" + target->name;
     mlir::OwningOpRef<mlir::ModuleOp> module = model->clone();
     set_module_options(*module, o, *target, limits, config.vocab_size);
-    if (llm::Status s = run_passes(*module, o, dump_dir); !s) return llm::Error{"target " + std::string(target->name) + ": " + s.error().message};
+    if (llm::Status s = run_passes(*module, o, dump_dir, report.chosen[target->name]); !s) return llm::Error{"target " + std::string(target->name) + ": " + s.error().message};
     const std::vector<KernelRequest> requests = kernel_requests(*module);
     auto code = compile_kernels(*target, requests, o.codegen);
     if (!code) return llm::Error{"target " + std::string(target->name) + ": " + code.error().message};

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "compiler/chosen_kernels.h"
 #include "compiler/codegen/kernel_compiler.h"
 #include "compiler/targets/target.h"
+#include "passes/Tuning.h"
 #include "plan/result.h"
 
 namespace llmc {
@@ -25,6 +27,7 @@ struct CompileOptions {
   bool embed_weights = false;
   bool hash_weights = false;           // digests of all source tensors: the runtime checks what it reads
   std::map<std::string, std::string> force_variant;  // family -> variant
+  Tuning tuning;                       // measured times, which overrule predictions
   std::vector<std::string> disabled_passes;
   std::string dump_dir;                // "" for none
   CodegenOptions codegen;
@@ -35,6 +38,7 @@ inline constexpr int64_t kDefaultMaxContext = 4096;
 struct CompileReport {
   std::vector<std::string> warnings;
   size_t kernels = 0;
+  std::map<std::string, std::vector<ChosenProgram>> chosen;  // by target
   uint64_t plan_bytes = 0;
 };
 

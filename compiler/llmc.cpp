@@ -1,15 +1,15 @@
-// The command `llmc`: compile, targets, inspect, diff, keygen, sign, verify.
+// The command `llmc`: compile, tune, targets, inspect, diff, keygen, sign, verify.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <string>
-#include <thread>
 #include <unistd.h>
 
-#include "compiler/compile_model.h"
+#include "compiler/compile_flags.h"
 #include "compiler/inspect.h"
 #include "compiler/signing.h"
 #include "compiler/targets/target.h"
+#include "compiler/tune/tune_command.h"
+#include "compiler/tuning_choice.h"
 #include "llvm/Support/CommandLine.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
@@ -24,16 +24,12 @@ int fail(const std::string& message, int status = kFailure) {
   return status;
 }
 
-std::string exe_dir() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
-}
-
 struct CompileCommand {
   llmc::CompileOptions options;
-  std::string targets = "native", weights = "external";
+  std::string targets = "native", weights = "external", tuning;
   std::vector<std::string> forced, mlir_flags;
-  bool no_cache = false, quiet = false;
+  llmc::CompileFlags flags;
+  bool quiet = false;
 
   void add(CLI::App& app) {
     CLI::App* c = app.add_subcommand("compile", "Compile a Hugging Face model folder to a plan");
@@ -42,13 +38,6 @@ struct CompileCommand {
     c->add_option("model", options.model_dir, "Model folder (config.json, *.safetensors, tokenizer.json)")->required();
     c->add_option("-o,--output", options.output, "Plan file to write")->required();
     c->add_option("--target", targets, "Comma-separated targets; see llmc targets")->capture_default_str();
-    c->add_option("--max-context", options.max_context, "Longest sequence, in tokens (default: the model's, at most 4096)");
-    c->add_option("--max-batch", options.max_batch, "Most sequences in one step")->capture_default_str();
-    c->add_option("--max-step-tokens", options.max_step_tokens, "Most tokens in one step (prefill chunk)")->capture_default_str();
-    c->add_option("--kv-dtype", options.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")
-        ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))->capture_default_str();
-    c->add_option("--activations", options.activations, "Operands of linear layers: auto (the target's matrix type) or f32")
-        ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
     c->add_option("--weights", weights, "external: read from the model folder at load; embed: one self-contained file")
         ->check(CLI::IsMember({"external", "embed"}))->capture_default_str();
     c->add_flag("--hash-weights", options.hash_weights,
@@ -57,12 +46,10 @@ struct CompileCommand {
                   "weights and operands have one type; float16 checkpoints then use float16 operands on every GPU), auto (now: native)")
         ->check(CLI::IsMember({"auto", "native", "cublas"}))->capture_default_str();
     c->add_option("--force-variant", forced, "Use a kernel variant wherever it can run: family=name (repeatable)");
-    c->add_option("--disable-pass", options.disabled_passes, "Leave out an optional pass (repeatable)");
+    c->add_option("--tuning", tuning, "Measured kernel times, which overrule predictions: a file of llmc tune, or none (default: those that "
+                  "come with llmc)");
     c->add_option("--dump", options.dump_dir, "Write numbered phases and every kernel's source, PTX and cubin to this folder");
-    c->add_option("-j,--jobs", options.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
-    c->add_option("--nvrtc", options.codegen.nvrtc_path, "libnvrtc.so.12 or its folder (also: LLMC_NVRTC)");
-    c->add_option("--cache", options.codegen.cache_folder, "Kernel cache folder (also: LLMC_CACHE)");
-    c->add_flag("--no-cache", no_cache, "Compile every kernel anew");
+    flags.add(*c, options);
     c->add_option("--mlir", mlir_flags, "A flag for MLIR, for example --mlir=--mlir-print-ir-after-all (repeatable)");
     c->add_flag("-q,--quiet", quiet, "Print errors only");
   }
@@ -79,13 +66,16 @@ struct CompileCommand {
       if (equals == std::string::npos) return fail("--force-variant '" + f + "' is not family=name", kUsage);
       options.force_variant[f.substr(0, equals)] = f.substr(equals + 1);
     }
-    if (options.codegen.jobs == 0) options.codegen.jobs = std::max(1u, std::thread::hardware_concurrency());
-    options.codegen.exe_dir = exe_dir();
-    if (options.codegen.cache_folder.empty()) options.codegen.cache_folder = llmc::KernelCache::default_folder();
-    if (no_cache) options.codegen.cache_folder.clear();
-    std::vector<const char*> flags = {"llmc"};
-    for (const std::string& f : mlir_flags) flags.push_back(f.c_str());
-    llvm::cl::ParseCommandLineOptions(static_cast<int>(flags.size()), flags.data());
+    std::vector<std::string> ignored;
+    auto measured = llmc::load_tuning(tuning, ignored);
+    if (!measured) return fail(measured.error().message);
+    options.tuning = std::move(*measured);
+    for (const std::string& i : ignored)
+      if (!quiet) std::fprintf(stderr, "llmc: warning: %s\n", i.c_str());
+    flags.complete(options);
+    std::vector<const char*> arguments = {"llmc"};
+    for (const std::string& f : mlir_flags) arguments.push_back(f.c_str());
+    llvm::cl::ParseCommandLineOptions(static_cast<int>(arguments.size()), arguments.data());
     const bool terminal = isatty(STDERR_FILENO) && !quiet;
     if (terminal)
       options.codegen.progress = [](size_t done, size_t all, const std::string& kernel) {
@@ -112,6 +102,8 @@ int main(int argc, char** argv) {
   CompileCommand compile;
   compile.options.codegen.jobs = 0;
   compile.add(app);
+  llmc::TuneCommand tune;
+  tune.add(app);
   bool json = false;
   std::string plan_a, plan_b, key;
   std::vector<std::string> trusted;
@@ -143,6 +135,7 @@ int main(int argc, char** argv) {
   std::string out;
   llm::Status status;
   if (app.got_subcommand("compile")) return compile.run();
+  if (app.got_subcommand("tune")) status = tune.run(out);
   if (*targets) status = llmc::print_targets(json, out);
   if (*inspect) status = llmc::inspect_plan(plan_a, json, out);
   if (*diff) status = llmc::diff_plans(plan_a, plan_b, out);

@@ -42,7 +42,7 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
                               .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .k = 8, .bytes = types->weight_bytes};
       const auto choice = choose_kernel(*target, shape, name);
       if (choice)
-        program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->variant, shape)));
+        program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->best.variant, shape)));
     }
   }
 

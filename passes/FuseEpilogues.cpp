@@ -49,7 +49,7 @@ class BucketFusion {
   // Predicted microseconds of the operation's best kernel, or none.
   std::optional<double> cost(mlir::Operation* op) {
     const auto choice = choose_kernel(target_, work_of(op, bucket_)->shape, "");
-    return choice ? std::optional(choice->cost_us) : std::nullopt;
+    return choice ? std::optional(choice->best.us) : std::nullopt;
   }
   // Whether `fused` costs no more than what it replaces; erases it otherwise.
   bool pays(llvm::ArrayRef<FusedLinearOp> fused, llvm::ArrayRef<mlir::Operation*> replaced) {

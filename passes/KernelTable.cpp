@@ -1,6 +1,9 @@
 #include "passes/KernelTable.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "passes/Tuning.h"
 
 namespace llmc {
 namespace {
@@ -38,15 +41,6 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
   }
 }
 
-bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
-  const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
-  const bool rounds = v.row_scale && s.operand == ScalarType::kF32;  // through fp16 tensor cores
-  return s.family == v.family && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
-         serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
-         (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
-         v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
-}
-
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
   std::vector<std::string> args;
   if (v.weight_types) args.push_back(type_name(s.weight.value_or(ScalarType::kF32)));
@@ -72,6 +66,15 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
   return nullptr;
 }
 
+bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
+  const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
+  const bool rounds = v.row_scale && s.operand == ScalarType::kF32;  // through fp16 tensor cores
+  return s.family == v.family && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+         serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
+         (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
+         v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
+}
+
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
   const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows), s.least_row_tiles)) : 1;
@@ -87,20 +90,23 @@ double predict_us(const Target& target, const Variant& v, const KernelShape& s) 
   return std::max(compute, memory) + target.launch_us;
 }
 
-llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced) {
+llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced, const Tuning* tuning) {
+  // The later row among equals.
+  const auto beats = [](const RatedVariant& a, const RatedVariant& b) {
+    return !b.variant || (a.measured != b.measured ? a.measured : a.us <= b.us);
+  };
   KernelChoice choice;
   for (const Variant& v : all_variants(target.kind)) {
     if (!can_run(target, v, shape)) continue;
     if (forced.empty() ? v.external : forced != v.name) continue;
-    const double cost = predict_us(target, v, shape);
-    if (!choice.variant || cost <= choice.cost_us) {
-      choice.runner_up = choice.variant, choice.runner_up_us = choice.cost_us;
-      choice.variant = &v, choice.cost_us = cost;
-    } else if (!choice.runner_up || cost <= choice.runner_up_us) {
-      choice.runner_up = &v, choice.runner_up_us = cost;
-    }
+    const std::optional<double> measured = tuning ? tuning->us(target.name, shape, v.name) : std::nullopt;
+    const RatedVariant rated{&v, measured ? *measured : predict_us(target, v, shape), measured.has_value()};
+    if (beats(rated, choice.best))
+      choice.runner_up = std::exchange(choice.best, rated);
+    else if (beats(rated, choice.runner_up))
+      choice.runner_up = rated;
   }
-  if (choice.variant) return choice;
+  if (choice.best.variant) return choice;
   std::string what = "target " + std::string(target.name) + " has no " + shape.family + " kernel";
   if (!forced.empty()) what += " named '" + std::string(forced) + "'";
   what += " for";

@@ -12,30 +12,41 @@
 
 namespace llmc {
 
+class Tuning;
+
 // A family's work at the size of a bucket.
 struct KernelShape {
   std::string family;
   std::optional<llm::ScalarType> weight, operand, kv;  // those that the family has
   int64_t head_dim = 0;                                // attention and rope_kv_write
-  int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length
+  int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length (attention: KV heads)
   double bytes = 0, flops = 0;                         // least traffic and operations
   bool exact_operands = false;                         // no variant that rounds float32 operands (--activations f32)
   double row_tile_bytes = 0;                           // read again by every tile of rows (attention: the KV entries)
   int64_t least_row_tiles = 1;                         // attention: rows of different sequences share no tile
 };
 
-struct KernelChoice {
+// A variant with what it costs: a measured time, or a predicted one.
+struct RatedVariant {
   const llm::Variant* variant = nullptr;
-  double cost_us = 0;
-  const llm::Variant* runner_up = nullptr;
-  double runner_up_us = 0;
+  double us = 0;
+  bool measured = false;
+};
+
+struct KernelChoice {
+  RatedVariant best, runner_up;  // the runner-up's variant is null where there is none
 };
 
 std::span<const llm::Variant> all_variants(TargetKind kind);
 const llm::Variant* find_variant(TargetKind kind, std::string_view family, std::string_view name);  // null: there is none
 
-// The cheapest variant that can run `shape` on `target`; `forced` names a variant or is empty. An error says what was asked for.
-llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced);
+// Whether `variant` can run `shape` on `target`.
+bool can_run(const Target& target, const llm::Variant& variant, const KernelShape& shape);
+
+// The cheapest variant that can run `shape` on `target`; `forced` names a variant or is empty. Variants that `tuning` holds a time for
+// come before all that are merely predicted. An error says what was asked for.
+llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced,
+                                        const Tuning* tuning = nullptr);
 
 // Predicted microseconds.
 double predict_us(const Target& target, const llm::Variant& variant, const KernelShape& shape);

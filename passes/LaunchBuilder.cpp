@@ -43,7 +43,7 @@ exec::WeightOp ExecSymbols::weight(ops::WeightOp source, bool as_linear) {
   if (interleaved) {
     bytes = round_up(rows, kInterleavedRows) * round_up(cols, 4 / element) * element;
     KernelShape shape{.family = "pack", .weight = scalar_type(type.getElementType()), .operand = {}, .kv = {}};
-    if (const auto choice = choose_kernel(target_, shape, "")) init = mlir::FlatSymbolRefAttr::get(kernel(*choice->variant, shape));
+    if (const auto choice = choose_kernel(target_, shape, "")) init = mlir::FlatSymbolRefAttr::get(kernel(*choice->best.variant, shape));
   }
   // Named after the first source; further sources as "+n", a second buffer of the same sources as "#n".
   std::string name = mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey().str();
@@ -60,7 +60,7 @@ llm::Result<exec::WeightOp> ExecSymbols::row_scale(exec::WeightOp weight) {
   const KernelShape shape{.family = "row_scale", .weight = scalar_type(weight.getElement()), .operand = {}, .kv = {}};
   LLM_ASSIGN(const KernelChoice choice, choose_kernel(target_, shape, ""));
   mlir::OpBuilder b = at_end();
-  auto init = mlir::FlatSymbolRefAttr::get(kernel(*choice.variant, shape));
+  auto init = mlir::FlatSymbolRefAttr::get(kernel(*choice.best.variant, shape));
   op = b.create<exec::WeightOp>(weight.getLoc(), weight.getSymName().str() + ".row_scale", weight.getParts(), weight.getRows(), weight.getCols(),
                                 b.getF32Type(), "row_scale", weight.getRows() * sizeof(float), init, mlir::FlatSymbolRefAttr::get(weight));
   return op;

@@ -125,7 +125,7 @@ class ProgramLowering {
     auto kernel = op->getAttrOfType<mlir::DictionaryAttr>(kKernelAttr);
     if (!kernel) return nullptr;
     const auto choice = choose_kernel(symbols_.target(), work_of(op, bucket_)->shape, kernel.getAs<mlir::StringAttr>("variant").getValue());
-    return choice ? choice->variant : nullptr;
+    return choice ? choice->best.variant : nullptr;
   }
 
   // Emits `l` with that variant.
@@ -147,7 +147,7 @@ class ProgramLowering {
   mlir::LogicalResult emit_extra(LaunchBuilder& l, const KernelShape& shape, mlir::Operation* near) {
     const auto choice = choose_kernel(symbols_.target(), shape, "");
     if (!choice) return near->emitError(choice.error().message);
-    l.emit(*choice->variant, shape, {});
+    l.emit(*choice->best.variant, shape, {});
     return mlir::success();
   }
 

@@ -26,12 +26,14 @@ struct Bucket {
 //   llm.buckets = [[1, 1, 1], ...]
 //   llm.activations = "f32"       keep float32 operands on every target
 //   llm.force_variant = {linear = "naive"}
+//   llm.tuning = "llmc-tuning 1\n..."  measured times of the target's kernels (passes/Tuning.h)
 //   llm.gemm = "cublas"           linear layers of many tokens go to cuBLAS where both types are the same; "auto" and "native": none does
 //   llm.max_context, llm.max_batch, llm.max_step_tokens, llm.block_tokens, llm.vocab: step limits (int64)
 inline constexpr llvm::StringLiteral kTargetAttr = "llm.target";
 inline constexpr llvm::StringLiteral kBucketsAttr = "llm.buckets";
 inline constexpr llvm::StringLiteral kActivationsAttr = "llm.activations";
 inline constexpr llvm::StringLiteral kForceVariantAttr = "llm.force_variant";
+inline constexpr llvm::StringLiteral kTuningAttr = "llm.tuning";
 inline constexpr llvm::StringLiteral kGemmAttr = "llm.gemm";
 inline constexpr llvm::StringLiteral kBucketAttr = "llm.bucket";  // on a bucket's functions
 inline constexpr llvm::StringLiteral kKernelAttr = "llm.kernel";  // on an operation: what select-kernels chose

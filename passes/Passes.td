@@ -82,7 +82,8 @@ def SelectKernels : Pass<"select-kernels", "mlir::ModuleOp"> {
   let description = [{
     Why: the best variant depends on target, type, bucket and shape. Each variant is asked for its cost (bytes over bandwidth, operations over
     rate, with tiles and waves rounded up, plus the launch); the cheapest wins and the runner-up is kept for `llmc inspect`.
-    `--force-variant family=name` overrules the model wherever the variant can run. A vendor's library is never chosen by cost: with `--gemm cublas` it gets the linear
+    Where variants were measured for exactly this shape (`llm.tuning`), the fastest of these wins instead.
+    `--force-variant family=name` overrules both wherever the variant can run. A vendor's library is never chosen by cost: with `--gemm cublas` it gets the linear
     layers that it can run (rows enough, one type for both).
   }];
 }

@@ -3,6 +3,7 @@
 
 #include "passes/KernelShapes.h"
 #include "passes/Passes.h"
+#include "passes/Tuning.h"
 
 namespace llmc {
 #define GEN_PASS_DEF_SELECTKERNELS
@@ -10,9 +11,9 @@ namespace llmc {
 
 namespace {
 
-std::string microseconds(double us) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f us", us);
+std::string microseconds(const RatedVariant& rated) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.2f us %s", rated.us, rated.measured ? "measured" : "predicted");
   return text;
 }
 
@@ -22,6 +23,13 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
     if (!target) return signalPassFailure();
     auto forced = getOperation()->getAttrOfType<mlir::DictionaryAttr>(kForceVariantAttr);
     if (forced && !families_exist(*target, forced)) return signalPassFailure();
+    std::string bad_tuning;
+    const std::optional<Tuning> tuning = module_tuning(bad_tuning);
+    if (!bad_tuning.empty()) {
+      getOperation().emitError(bad_tuning);
+      return signalPassFailure();
+    }
+    const Tuning* measured = tuning ? &*tuning : nullptr;
     const bool cublas = wants_cublas(getOperation(), *target);
     std::map<std::string, Refusal> refusals;
     for (auto function : getOperation().getOps<mlir::func::FuncOp>()) {
@@ -33,14 +41,14 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
         std::string name;
         if (forced)
           if (auto wanted = forced.getAs<mlir::StringAttr>(work->shape.family)) name = wanted.str();
-        llm::Result<KernelChoice> choice = choose_kernel(*target, work->shape, name);
+        llm::Result<KernelChoice> choice = choose_kernel(*target, work->shape, name, measured);
         if (!name.empty()) {
           Refusal& refusal = refusals[work->shape.family];
           if (choice)
             refusal.served = true;
           else if (!refusal.first)
             refusal.first = op, refusal.why = choice.error().message;
-          if (!choice) choice = choose_kernel(*target, work->shape, "");
+          if (!choice) choice = choose_kernel(*target, work->shape, "", measured);
         }
         if (name.empty() && cublas && mlir::isa<ops::LinearOp>(op))
           if (auto external = choose_kernel(*target, work->shape, "cublas")) choice = external;
@@ -58,6 +66,17 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
       refusal.first->emitError(refusal.why);
       return signalPassFailure();
     }
+  }
+
+  // What llm.tuning holds; nothing without it.
+  std::optional<Tuning> module_tuning(std::string& error) {
+    auto text = getOperation()->getAttrOfType<mlir::StringAttr>(kTuningAttr);
+    if (!text) return std::nullopt;
+    std::vector<std::string> ignored;  // whoever wrote the attribute has shown them
+    auto tuning = Tuning::parse(text.getValue(), kTuningAttr.str(), ignored);
+    if (tuning) return std::move(*tuning);
+    error = tuning.error().message;
+    return std::nullopt;
   }
 
   // A forced variant need not serve every bucket (tensor cores want many rows), but one at least.
@@ -82,12 +101,11 @@ struct SelectKernels : impl::SelectKernelsBase<SelectKernels> {
   static void annotate(mlir::Operation* op, const KernelChoice& choice) {
     mlir::Builder b(op->getContext());
     llvm::SmallVector<mlir::NamedAttribute> entries;
-    entries.push_back(b.getNamedAttr("variant", b.getStringAttr(choice.variant->name)));
-    entries.push_back(b.getNamedAttr("predicted", b.getStringAttr(microseconds(choice.cost_us))));
-    if (choice.runner_up)
-      entries.push_back(b.getNamedAttr(
-          "runner_up", b.getStringAttr(std::string(choice.runner_up->name) + " (" + microseconds(choice.runner_up_us) +
-                                       ", chosen " + microseconds(choice.cost_us) + ")")));
+    entries.push_back(b.getNamedAttr("variant", b.getStringAttr(choice.best.variant->name)));
+    entries.push_back(b.getNamedAttr("cost", b.getStringAttr(microseconds(choice.best))));
+    const RatedVariant& second = choice.runner_up;
+    const std::string other = second.variant ? std::string(second.variant->name) + " (" + microseconds(second) + ", " : "none (";
+    entries.push_back(b.getNamedAttr("runner_up", b.getStringAttr(other + "chosen " + microseconds(choice.best) + ")")));
     op->setAttr(kKernelAttr, b.getDictionaryAttr(entries));
   }
 };

@@ -12,6 +12,7 @@
 #include "runtime/engine.h"
 #include "runtime/llmrt.h"
 #include "runtime/scheduler.h"
+#include "runtime/uniform_step.h"
 
 struct llmrt_engine {
   std::unique_ptr<llmrt::Engine> engine;
@@ -337,30 +338,8 @@ int llmrt_step_cost(llmrt_engine* e, size_t tokens, size_t seqs, size_t context,
 int llmrt_profile(llmrt_engine* e, size_t tokens, size_t seqs, size_t context, int repeats,
                   const llmrt_launch_time** times, size_t* count) {
   return guarded(e, [&]() -> llm::Status {
-    const auto& limits = *e->engine->plan().limits;
-    if (tokens == 0 || seqs == 0 || seqs > limits.max_batch || tokens * seqs > limits.max_step_tokens ||
-        context + tokens > limits.max_context)
-      return llm::Error{"the step to profile is beyond the plan's limits"};
-    llmrt::KvCache kv(e->engine->plan(), e->engine->memory().kv_blocks);
-    llmrt::StepInput& in = e->input;
-    in.clear();
-    in.query_start.push_back(0);
-    for (size_t s = 0; s < seqs; ++s) {
-      const auto slot = static_cast<int32_t>(s);
-      if (!kv.reserve(slot, context + tokens, in.block_updates))
-        return llm::Error{"the KV cache is too small for this profile"};
-      for (size_t t = 0; t < tokens; ++t) {
-        in.tokens.push_back(static_cast<int32_t>((7 * t + s) % e->engine->plan().model->vocab));
-        in.positions.push_back(static_cast<int32_t>(context + t));
-        in.token_seq.push_back(slot);
-      }
-      in.query_start.push_back(static_cast<int32_t>(in.tokens.size()));
-      in.kv_len.push_back(static_cast<int32_t>(context + tokens));
-      in.seq_slot.push_back(slot);
-      in.seq_flags.push_back(llm_abi::kSeqReset);
-      in.logit_rows.push_back(static_cast<int32_t>(in.tokens.size()) - 1);
-    }
-    in.kv_index = in.positions;
+    LLM_ASSIGN(llmrt::StepInput in,
+               llmrt::uniform_step(e->engine->plan(), e->engine->memory().kv_blocks, tokens, seqs, context));
     LLM_TRY(e->engine->upload_block_table(in.block_updates));
     LLM_ASSIGN(const auto launches, e->engine->profile(in, repeats));
     e->times.clear();

@@ -28,6 +28,7 @@ llm::Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<llm::PlanFile>
   e->no_graphs_ = options.no_graphs;
   e->no_advance_ = options.no_advance;
   e->no_persistent_ = options.no_persistent;
+  e->contents_ = options.contents;
   const Stopwatch opening;
   LLM_ASSIGN(e->chosen_, choose_target(*e->plan_, options.device));
   e->times_.total_s = e->times_.device_s = opening.seconds();
@@ -391,6 +392,36 @@ llm::Result<std::vector<double>> Engine::time_phases(BuiltProgram& program, int 
     medians.push_back(s.empty() ? 0.0 : *middle);
   }
   return medians;
+}
+
+llm::Result<double> Engine::time_in_a_row(const StepInput& in, std::span<const size_t> chosen, double seconds) {
+  LLM_TRY(check(in));
+  LLM_ASSIGN(BuiltProgram * forward,
+             find_program(fb::ProgramKind::forward, in.tokens.size(), in.kv_len.size(), in.logit_rows.size()));
+  Device& d = *chosen_.device;
+  LLM_TRY(d.synchronize());
+  has_advanced_ = false;
+  LLM_TRY(d.upload(io_[0].device, io_[0].staging.host, pack(in, io_[0], 0)));
+  std::vector<ResolvedLaunch> row;
+  for (const size_t i : chosen) {
+    ResolvedLaunch l = resolve(*forward->program->launches[i], 0);
+    l.after.clear();
+    if (!row.empty()) l.after.push_back(static_cast<uint32_t>(row.size()) - 1);
+    l.programmatic &= !row.empty();
+    row.push_back(std::move(l));
+  }
+  LLM_ASSIGN(const auto program, d.build(row));
+  const auto timed = [&](int times) -> llm::Result<double> {
+    const Stopwatch watch;
+    for (int i = 0; i < times; ++i) LLM_TRY(d.launch(*program));
+    LLM_TRY(d.synchronize());
+    return watch.seconds();
+  };
+  LLM_ASSIGN(double elapsed, timed(1));  // warms up
+  LLM_ASSIGN(elapsed, timed(1));
+  const int times = static_cast<int>(std::clamp(seconds / std::max(elapsed, 1e-6), 1.0, 1e4));
+  LLM_ASSIGN(elapsed, timed(times));
+  return elapsed * 1e6 / times / static_cast<double>(row.size());
 }
 
 }  // namespace llmrt

@@ -27,6 +27,9 @@ struct EngineOptions {
   bool no_advance =
       false;  // debugging: the host uploads every step, also where the device could make it from the last one
   bool no_persistent = false;  // debugging: every launch of a program is a kernel of its own, also where one could run them all
+  // Measuring: what weights and KV cache hold, in place of a model folder's weights: the values of a type, of a vector
+  // (a norm, a bias) or of anything else, repeated as often as it takes.
+  std::function<std::span<const std::byte>(llm::ScalarType, bool vector)> contents;
   bool info_only = false;  // choose target and device and compute the memory table, but allocate nothing
 };
 
@@ -71,6 +74,9 @@ class Engine {
   llm::Result<std::vector<const llm::fb::LaunchT*>> forward_launches(size_t tokens, size_t seqs, size_t logits);
   llm::Result<double> measure_bandwidth() { return chosen_.device->measure_bandwidth(); }
   llm::Result<std::vector<LaunchTime>> profile(const StepInput& input, int repeats);
+  // Microseconds of one of these launches of that program (by their positions), run one after the other as a program of
+  // their own, as often as fits into `seconds`, but once. Buffers hold what earlier runs have left in them.
+  llm::Result<double> time_in_a_row(const StepInput& input, std::span<const size_t> launches, double seconds);
 
   static constexpr size_t kIoSets = 2;
 
@@ -91,6 +97,8 @@ class Engine {
   llm::Status allocate_weights();
   llm::Status check_embedded_weights();
   llm::Status copy_weights();
+  llm::Status fill_weights();
+  llm::Status fill(DeviceAddress destination, uint64_t bytes, std::span<const std::byte> contents);
   llm::Status copy_parts(size_t weight, std::vector<HostCopy>& copies);
   llm::Status make_weights();
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source,
@@ -131,6 +139,7 @@ class Engine {
   StepInput advanced_;         // what that set will hold behind the last step,
   bool has_advanced_ = false;  // if the step advances it
   uint64_t uploads_ = 0;
+  std::function<std::span<const std::byte>(llm::ScalarType, bool vector)> contents_;
   bool no_graphs_ = false, no_advance_ = false, no_persistent_ = false;
 };
 

@@ -21,7 +21,7 @@ llm::Status Engine::load_all(const std::string& model_dir) {
     code = std::async(std::launch::async, [this] { return load_code(); });
   bool external = false;
   for (const auto& w : target().weights) external |= w->segment < 0 && w->source < 0;
-  if (external) {
+  if (external && !contents_) {
     LLM_ASSIGN(files_, WeightFiles::open(plan_, model_dir));
     if (plan_->authenticated() && !files_.all_have_digests())
       chosen_.note += std::string(chosen_.note.empty() ? "" : "; ") +
@@ -33,7 +33,7 @@ llm::Status Engine::load_all(const std::string& model_dir) {
   LLM_TRY(allocate_weights());
   times_.memory_s = memory.seconds();
   const Stopwatch weights;
-  LLM_TRY(copy_weights());
+  LLM_TRY(contents_ ? fill_weights() : copy_weights());
   times_.weights_s += weights.seconds();
   const Stopwatch wait;
   if (code.valid()) LLM_TRY(code.get());
@@ -60,7 +60,7 @@ llm::Status Engine::allocate_weights() {
   for (size_t i = 0; i < weights_.size(); ++i) {
     const fb::WeightT& w = *target().weights[i];
     if (weights_[i]) continue;  // embedded, checked and already there
-    if (w.source < 0 && used_in_place(w, *plan_, device_info())) {
+    if (w.source < 0 && !contents_ && used_in_place(w, *plan_, device_info())) {
       if (w.segment >= 0) {
         weights_[i] = reinterpret_cast<DeviceAddress>(plan_->stored(static_cast<uint32_t>(w.segment)).data());
       } else {
@@ -129,6 +129,25 @@ llm::Status Engine::copy_parts(size_t weight, std::vector<HostCopy>& copies) {
     else
       return llm::Error{"weight " + w.name + ": init kernels of this device are not supported yet"};
   }
+  return {};
+}
+
+llm::Status Engine::fill(DeviceAddress destination, uint64_t bytes, std::span<const std::byte> contents) {
+  std::vector<HostCopy> copies;
+  for (uint64_t at = 0; at < bytes; at += contents.size())
+    copies.push_back({destination + at, contents.first(std::min<uint64_t>(contents.size(), bytes - at)), nullptr});
+  return chosen_.device->copy_in(copies);
+}
+
+// As EngineOptions::contents says: no file is read, and padding of a layout is filled like the rest.
+llm::Status Engine::fill_weights() {
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    const fb::WeightT& w = *target().weights[i];
+    if (w.source < 0) LLM_TRY(fill(weights_[i], w.bytes, contents_(static_cast<llm::ScalarType>(w.dtype), w.cols == 1)));
+  }
+  for (const auto& g : plan().kv_groups)
+    LLM_TRY(fill(kv_layers_[g->layers[0]], memory_.kv_blocks * g->block_bytes * g->layers.size(),
+                 contents_(static_cast<llm::ScalarType>(g->dtype), false)));
   return {};
 }
 

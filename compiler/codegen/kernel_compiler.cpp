@@ -26,7 +26,7 @@ std::string source_text(const Target& target, const KernelRequest& r) {
 // All template texts of one kind of target: part of a cache key, and the headers of NVRTC.
 std::string joined_headers(std::string_view folder) {
   std::string all;
-  for (const KernelSource& s : kernel_sources()) {
+  for (const EmbeddedText& s : kernel_sources()) {
     if (s.name.find('/') != std::string_view::npos && !s.name.starts_with(folder)) continue;
     all.append(s.name).append("\n").append(s.text);
   }
@@ -35,7 +35,7 @@ std::string joined_headers(std::string_view folder) {
 
 std::vector<CudaHeader> cuda_headers() {
   std::vector<CudaHeader> headers;
-  for (const KernelSource& s : kernel_sources())
+  for (const EmbeddedText& s : kernel_sources())
     if (!s.name.starts_with("x86/")) headers.push_back({std::string(s.name), std::string(s.text)});
   return headers;
 }

@@ -1,16 +1,10 @@
-// The texts of kernels_templates/, embedded in the program, so that llmc needs no files of its own at run time.
+// The texts of kernels_templates/, embedded in the program; named as an #include names them: "cuda/linear_gemv.h", "abi.h".
 #pragma once
 
-#include <span>
-#include <string_view>
+#include "compiler/codegen/embedded_text.h"
 
 namespace llmc {
 
-struct KernelSource {
-  std::string_view name;  // as an #include names it: "cuda/linear_gemv.h", "abi.h"
-  std::string_view text;
-};
-
-std::span<const KernelSource> kernel_sources();
+std::span<const EmbeddedText> kernel_sources();
 
 }  // namespace llmc

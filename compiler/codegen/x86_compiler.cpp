@@ -42,7 +42,7 @@ void initialize_targets() {
 
 llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(const std::string& text) {
   llvm::IntrusiveRefCntPtr<llvm::vfs::InMemoryFileSystem> memory(new llvm::vfs::InMemoryFileSystem);
-  for (const KernelSource& s : kernel_sources())
+  for (const EmbeddedText& s : kernel_sources())
     memory->addFile(kRoot + std::string(s.name), 0, llvm::MemoryBuffer::getMemBuffer(llvm::StringRef(s.text), "", false));
   memory->addFile(kSource, 0, llvm::MemoryBuffer::getMemBufferCopy(text));
   return memory;

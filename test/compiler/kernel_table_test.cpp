@@ -17,8 +17,8 @@ using testing::HasSubstr;
 
 const Target& target(const char* name) { return **find_target(name, nullptr); }
 
-const KernelSource* source(std::string_view name) {
-  for (const KernelSource& s : kernel_sources())
+const EmbeddedText* source(std::string_view name) {
+  for (const EmbeddedText& s : kernel_sources())
     if (s.name == name) return &s;
   return nullptr;
 }
@@ -58,7 +58,7 @@ TEST_P(EveryTable, FamiliesHaveArgumentStructs) {
 TEST_P(EveryTable, FilesAndBodiesExistInTheEmbeddedSources) {
   for (const llm::Variant& v : all_variants(GetParam())) {
     if (v.external) continue;
-    const KernelSource* file = source(v.file);
+    const EmbeddedText* file = source(v.file);
     ASSERT_TRUE(file) << v.file;
     EXPECT_THAT(std::string(file->text),
                 HasSubstr(std::string(" ") + v.body + "(const " + args_struct(v.family) + "&"));
@@ -139,13 +139,13 @@ TEST(ChooseKernel, TheCheapestWinsAndTheNextIsKept) {
     for (const int64_t rows : {1, 4, 16, 512}) {
       const auto choice = choose_kernel(t, linear(rows), "");
       ASSERT_TRUE(choice);
-      EXPECT_DOUBLE_EQ(choice->cost_us, predict_us(t, *choice->variant, linear(rows)));
-      ASSERT_TRUE(choice->runner_up);
-      EXPECT_NE(choice->variant, choice->runner_up);
-      EXPECT_LE(choice->cost_us, choice->runner_up_us);
-      EXPECT_GE(choice->cost_us, t.launch_us);
+      EXPECT_DOUBLE_EQ(choice->best.us, predict_us(t, *choice->best.variant, linear(rows)));
+      ASSERT_TRUE(choice->runner_up.variant);
+      EXPECT_NE(choice->best.variant, choice->runner_up.variant);
+      EXPECT_LE(choice->best.us, choice->runner_up.us);
+      EXPECT_GE(choice->best.us, t.launch_us);
       // Never the reference where there is something better.
-      EXPECT_STRNE(choice->variant->name, "naive") << t.name << " " << rows;
+      EXPECT_STRNE(choice->best.variant->name, "naive") << t.name << " " << rows;
     }
   }
 }
@@ -153,8 +153,8 @@ TEST(ChooseKernel, TheCheapestWinsAndTheNextIsKept) {
 TEST(ChooseKernel, ForcedVariantsAndTheirLimits) {
   const auto naive = choose_kernel(target("sm_61"), linear(1), "naive");
   ASSERT_TRUE(naive);
-  EXPECT_STREQ(naive->variant->name, "naive");
-  EXPECT_EQ(naive->runner_up, nullptr);
+  EXPECT_STREQ(naive->best.variant->name, "naive");
+  EXPECT_EQ(naive->runner_up.variant, nullptr);
   const auto unknown = choose_kernel(target("sm_61"), linear(3), "fastest");
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().message,
@@ -198,29 +198,29 @@ TEST(ChooseKernel, CostGrowsWithWork) {
 TEST(KernelNames, InstanceAndEntry) {
   const auto row1 = choose_kernel(target("x86-64-v3"), linear(1), "row1");
   ASSERT_TRUE(row1);
-  EXPECT_EQ(instance_name(*row1->variant, linear(1)), "linear_rows<bf16, float, 1, 4>");
-  EXPECT_EQ(entry_name(*row1->variant, linear(1)), "linear_row1__w_bf16__x_float");
+  EXPECT_EQ(instance_name(*row1->best.variant, linear(1)), "linear_rows<bf16, float, 1, 4>");
+  EXPECT_EQ(entry_name(*row1->best.variant, linear(1)), "linear_row1__w_bf16__x_float");
   const KernelShape attention{
       .family = "attention", .weight = {}, .operand = ScalarType::kF16, .kv = ScalarType::kF16, .head_dim = 128};
   const auto decode = choose_kernel(target("sm_61"), attention, "decode");
   ASSERT_TRUE(decode) << decode.error().message;
-  EXPECT_THAT(instance_name(*decode->variant, attention), HasSubstr("<f16, f16, 128"));
-  EXPECT_EQ(entry_name(*decode->variant, attention), "attention_decode__x_f16__kv_f16__d128");
+  EXPECT_THAT(instance_name(*decode->best.variant, attention), HasSubstr("<f16, f16, 128"));
+  EXPECT_EQ(entry_name(*decode->best.variant, attention), "attention_decode__x_f16__kv_f16__d128");
   const auto advance = choose_kernel(target("sm_61"), {.family = "advance", .weight = {}, .operand = {}, .kv = {}}, "");
   ASSERT_TRUE(advance);
-  EXPECT_EQ(instance_name(*advance->variant, {}), "advance");
+  EXPECT_EQ(instance_name(*advance->best.variant, {}), "advance");
   EXPECT_EQ(args_struct("no_such_family"), "");
 }
 
 TEST(KernelSources, AreSortedUniqueAndComplete) {
   std::set<std::string_view> names;
-  for (const KernelSource& s : kernel_sources()) {
+  for (const EmbeddedText& s : kernel_sources()) {
     EXPECT_TRUE(names.insert(s.name).second) << s.name;
     EXPECT_FALSE(s.text.empty()) << s.name;
     EXPECT_NE(s.name.front(), '/') << s.name;
   }
   // What a source includes is embedded as well.
-  for (const KernelSource& s : kernel_sources()) {
+  for (const EmbeddedText& s : kernel_sources()) {
     for (size_t at = 0; (at = s.text.find("#include \"", at)) != std::string_view::npos;) {
       at += 10;
       const std::string_view included = s.text.substr(at, s.text.find('"', at) - at);

@@ -105,8 +105,9 @@ void check_attention(const Kernel& kernel, Rng& rng, const HeadLayout& layout, i
   check_batch(kernel, rng, {0, 16, 90, 0, 301}, {1, 1, 23, 50, 1}, heads, kv_heads, head_dim, window, 1, outcome);
   if (std::string(kernel.instance->variant->name).find("decode") != std::string::npos)
     check_batch(kernel, rng, {0, 400, 15, 140}, {1, 1, 2, 1}, heads, kv_heads, head_dim, window, 3, outcome);
-  else  // whole tiles of one sequence, their entries unaligned to it
-    check_batch(kernel, rng, {2, 205}, {9, 260}, heads, kv_heads, head_dim, window, 1, outcome);
+  else  // two whole tiles and a part of one sequence, their entries unaligned to it
+    check_batch(kernel, rng, {2, 205}, {9, 2 * kernel.instance->variant->tile_rows + 4}, heads, kv_heads, head_dim,
+                window, 1, outcome);
   if (!outcome.failure.empty()) {
     outcome.failure += " with " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
                        std::to_string(head_dim) + ", window " + std::to_string(window);

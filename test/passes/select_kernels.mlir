@@ -23,11 +23,11 @@ func.func @forward_t1(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi3
   // CHECK-NOT: llm.kernel
   // CHECK-SAME: tensor<1024x1024xbf16>
   %w = llm.weight [#llm.part<"w" rows 0 to 1024 cols 0 to 1024>] : tensor<1024x1024xbf16>
-  // SM61: llm.linear {{.*}} {llm.kernel = {predicted = "{{[0-9.]+}} us", runner_up = "gemv_{{[a-z0-9_]+}} ({{[0-9.]+}} us, chosen {{[0-9.]+}} us)", variant = "gemv_{{[a-z0-9_]+}}"}}
+  // SM61: llm.linear {{.*}} {llm.kernel = {cost = "{{[0-9.]+}} us predicted", runner_up = "gemv_{{[a-z0-9_]+}} ({{[0-9.]+}} us predicted, chosen {{[0-9.]+}} us predicted)", variant = "gemv_{{[a-z0-9_]+}}"}}
   // SM80: llm.linear {{.*}} variant = "gemv_{{[a-z0-9_]+}}"
   // V3: llm.linear {{.*}} variant = "row1"
   // V4: llm.linear {{.*}} variant = "row1"
-  // FORCED: llm.linear {{.*}} {llm.kernel = {predicted = "{{[0-9.]+}} us", variant = "naive"}}
+  // FORCED: llm.linear {{.*}} {llm.kernel = {cost = "{{[0-9.]+}} us predicted", runner_up = "none (chosen {{[0-9.]+}} us predicted)", variant = "naive"}}
   // Tiles do not serve a single row: there the usual choice stays.
   // PARTLY: llm.linear {{.*}} variant = "gemv_{{[a-z0-9_]+}}"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
@@ -52,8 +52,8 @@ func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?x
   // PARTLY: llm.linear {{.*}} variant = "tiled_32x64"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   // A row of logits counts as one of the bucket's 16 logit rows, not of its 512 tokens.
-  // V3: llm.gather_rows {{.*}}predicted = "{{[0-9][0-9]\.}}
-  // V3: llm.linear {{.*}}predicted = "{{[0-9][0-9][0-9]\.}}
+  // V3: llm.gather_rows {{.*}}cost = "{{[0-9][0-9]\.}}
+  // V3: llm.linear {{.*}}cost = "{{[0-9][0-9][0-9]\.}}
   %l = llm.gather_rows %y, %r : (tensor<?x1024xf32>, tensor<?xi32>) -> tensor<?x1024xf32>
   %logits = llm.linear %l, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>
   return %logits : tensor<?x1024xf32>

@@ -64,7 +64,7 @@ const EmulatedKernel* find_emulated(const std::string& entry) {
 
 // The tiles of a launch in the runtime's order (runtime/cpu/cpu_device.cpp).
 void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                  unsigned, size_t) {
+                  unsigned, size_t, Blocks) {
   const auto function = static_cast<const LoadedKernel&>(kernel).function;
   for (unsigned z = 0; z < grid_z; ++z)
     for (unsigned y = 0; y < grid_y; ++y)

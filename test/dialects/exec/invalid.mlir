@@ -250,3 +250,10 @@ exec.program @p "forward" tokens 1 seqs 1 logits 1 {
   // expected-error @+1 {{a tensor map's box has rows of 256 bytes: a multiple of 16, at most the swizzle's span}}
   exec.launch @k grid [1, 1, 1] (map %x : bf16 [256, 16] strides [512] box [128, 16] swizzle 128) {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear"}
 }
+
+// -----
+
+exec.program @p "forward" tokens 1 seqs 1 logits 1 {
+  // expected-error @+1 {{a programmatic launch has exactly one predecessor}}
+  exec.launch @k grid [1, 1, 1] () after [0, 1] {bytes = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, flops = array<f64: 0.0, 0.0, 0.0, 0.0, 0.0>, layer = "", op = "linear", programmatic}
+}

@@ -309,3 +309,201 @@ func.func @unranked(%x: tensor<*xf32>) {
   %y = llm.silu %x : (tensor<*xf32>) -> tensor<*xf32>
   return
 }
+
+// -----
+
+func.func @fused_linear_epilogue(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{epilogue is 'plain', 'glu' or 'add', found 'gelu'}}
+  %y = llm.fused_linear "gelu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_input(%x: tensor<?x16xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{input width 16 differs from the weight's 8}}
+  %y = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x16xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_odd_halves(%x: tensor<?x8xbf16>, %w: tensor<33x8xbf16>) {
+  // expected-error @+1 {{'glu' needs an even number of weight rows, found 33}}
+  %y = llm.fused_linear "glu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<33x8xbf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{result width 16, expected 32}}
+  %y = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_glu_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{result width 32, expected 16}}
+  %y = llm.fused_linear "glu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_narrow_result(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{result is float32 but for 'glu'}}
+  %y = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xbf16>
+  return
+}
+
+// -----
+
+func.func @fused_linear_bias(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %b: tensor<16xbf16>) {
+  // expected-error @+1 {{bias of 16 elements, expected 32}}
+  %y = llm.fused_linear "plain" %x, %w bias %b {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<16xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_no_residual(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
+  // expected-error @+1 {{takes a residual exactly for 'add'}}
+  %y = llm.fused_linear "add" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_residual_of_plain(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>) {
+  // expected-error @+1 {{takes a residual exactly for 'add'}}
+  %y = llm.fused_linear "plain" %x, %w residual %r {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_residual_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x16xf32>) {
+  // expected-error @+1 {{residual width differs from the result's}}
+  %y = llm.fused_linear "add" %x, %w residual %r {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x16xf32>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_norm_of_glu(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %n: tensor<16xbf16>) {
+  // expected-error @+1 {{norm weights go with 'add' and have 16 elements}}
+  %y = llm.fused_linear "glu" %x, %w norm %n {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<16xbf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_norm_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>, %n: tensor<8xbf16>) {
+  // expected-error @+1 {{norm weights go with 'add' and have 32 elements}}
+  %y = llm.fused_linear "add" %x, %w residual %r norm %n {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>, tensor<8xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_norm_without_results(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>, %n: tensor<32xbf16>) {
+  // expected-error @+1 {{has the results 'scaled' and 'squares_out' exactly with norm weights}}
+  %y = llm.fused_linear "add" %x, %w residual %r norm %n {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>, tensor<32xbf16>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @fused_linear_results_without_norm(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>) {
+  // expected-error @+1 {{has the results 'scaled' and 'squares_out' exactly with norm weights}}
+  %y:3 = llm.fused_linear "add" %x, %w residual %r {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 1, 1>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>) -> (tensor<?x32xf32>, tensor<?x32xbf16>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @fused_linear_scaled_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>, %n: tensor<32xbf16>) {
+  // expected-error @+1 {{scaled result width differs from the result's}}
+  %y:3 = llm.fused_linear "add" %x, %w residual %r norm %n {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 1, 1>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>, tensor<32xbf16>) -> (tensor<?x32xf32>, tensor<?x16xbf16>, tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @fused_linear_squares_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %r: tensor<?x32xf32>, %n: tensor<32xbf16>) {
+  // expected-error @+1 {{sums of squares have 1 columns, expected 2}}
+  %y:3 = llm.fused_linear "add" %x, %w residual %r norm %n {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 1, 1>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>, tensor<32xbf16>) -> (tensor<?x32xf32>, tensor<?x32xbf16>, tensor<?x1xf32>)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_no_heads(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %t: tensor<?x8xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{needs heads, kv_heads and head_dim > 0}}
+  %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 0 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_input(%x: tensor<?x16xbf16>, %w: tensor<32x8xbf16>, %t: tensor<?x8xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{input width 16 differs from the weight's 8}}
+  %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x16xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_partial_heads(%x: tensor<?x8xbf16>, %w: tensor<40x8xbf16>, %t: tensor<?x8xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{weight rows are not whole heads of q, k and v}}
+  %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<40x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_bias(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %t: tensor<?x8xf32>, %c: !llm.kv_cache, %b: tensor<16xbf16>) {
+  // expected-error @+1 {{bias of 16 elements, expected 32}}
+  %q, %d = llm.linear_rope_kv %x, %w bias %b table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<16xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_table(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %t: tensor<?x16xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{rotates more dims than a head has}}
+  %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x16xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return
+}
+
+// -----
+
+func.func @linear_rope_kv_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %t: tensor<?x8xf32>, %c: !llm.kv_cache) {
+  // expected-error @+1 {{result width 32, expected 16}}
+  %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x32xf32>, !llm.kv_cache)
+  return
+}

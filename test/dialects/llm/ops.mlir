@@ -73,3 +73,33 @@ func.func @sample(%logits: tensor<?x32xf32>) -> tensor<?xi32> {
   %ids = llm.sample %logits : (tensor<?x32xf32>) -> tensor<?xi32>
   return %ids : tensor<?xi32>
 }
+
+// Projections with what stands around them: every operand that is optional is there once and absent once.
+// CHECK-LABEL: func.func @fused
+func.func @fused(%x: tensor<?x8xbf16>, %residual: tensor<?x32xf32>, %squares: tensor<?x1xf32>, %table: tensor<?x8xf32>) -> tensor<?x16xf32> {
+  %w = llm.weight [#llm.part<"w" rows 0 to 32 cols 0 to 8>] : tensor<32x8xbf16>
+  %b = llm.weight [#llm.part<"b" rows 0 to 32 cols 0 to 1>] : tensor<32xbf16>
+  // CHECK: llm.fused_linear "plain" %{{.*}}, %{{.*}} {eps = 0.000000e+00 : f64{{.*}}} : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  %p = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
+  // CHECK: llm.fused_linear "glu" %[[X:.*]], %[[W:.*]] bias %[[B:.*]] squares %[[SQ:.*]] {eps = 1.000000e-05 : f64{{.*}}} : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<32xbf16>, tensor<?x1xf32>) -> tensor<?x16xbf16>
+  %g = llm.fused_linear "glu" %x, %w bias %b squares %squares {eps = 1.0e-5 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<32xbf16>, tensor<?x1xf32>) -> tensor<?x16xbf16>
+  // CHECK: llm.fused_linear "add" %[[X]], %[[W]] residual %{{.*}} {eps = 0.000000e+00 : f64{{.*}}} : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>) -> tensor<?x32xf32>
+  %a = llm.fused_linear "add" %x, %w residual %residual {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x32xf32>) -> tensor<?x32xf32>
+  // CHECK: %{{.*}}, %{{.*}}, %[[SUMS:.*]] = llm.fused_linear "add" %[[X]], %[[W]] bias %[[B]] squares %[[SQ]] residual %{{.*}} norm %[[B]] {eps = 1.000000e-05 : f64{{.*}}} : ({{.*}}) -> (tensor<?x32xf32>, tensor<?x32xbf16>, tensor<?x2xf32>)
+  %s, %scaled, %sums = llm.fused_linear "add" %x, %w bias %b squares %squares residual %residual norm %b
+      {eps = 1.0e-5 : f64, resultSegmentSizes = array<i32: 1, 1, 1>}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<32xbf16>, tensor<?x1xf32>, tensor<?x32xf32>, tensor<32xbf16>)
+      -> (tensor<?x32xf32>, tensor<?x32xbf16>, tensor<?x2xf32>)
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, element = bf16}
+  // CHECK: %[[Q:.*]], %[[D:.*]] = llm.linear_rope_kv %[[X]], %[[W]] table %[[T:.*]] into %{{.*}} {eps = 0.000000e+00 : f64, head_dim = 8 : i64, heads = 2 : i64, kv_heads = 1 : i64} : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  %q, %d = llm.linear_rope_kv %x, %w table %table into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  // CHECK: llm.linear_rope_kv %[[X]], %[[W]] bias %[[B]] squares %[[SQ]] table %[[T]] into %[[D]] {eps = 1.000000e-05 : f64, head_dim = 8 : i64, heads = 2 : i64, kv_heads = 1 : i64}
+  %q2, %e = llm.linear_rope_kv %x, %w bias %b squares %squares table %table into %d
+      {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 1.0e-5 : f64}
+      : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<32xbf16>, tensor<?x1xf32>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x16xf32>, !llm.kv_cache)
+  return %q2 : tensor<?x16xf32>
+}

@@ -70,11 +70,12 @@ void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
   const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
   for (u32 i = 0; i < 4; ++i) {
     const u32 row = g + i / 2 * 8, column = t * 2 + i % 2;
-    for (u32 k = 0; k < 16; ++k) {
-      const u32 owner_t = k % 8 / 2, high = k % 2;
-      const float a = fragment_value<T>(words[row % 8 * 4 + owner_t].a[row / 8 + k / 8 * 2], high);
-      const float b = fragment_value<T>(words[column * 4 + owner_t].b[k / 8], high);
-      d[i] += a * b;
+    for (u32 k = 0; k < 16; k += 2) {
+      const u32 owner_t = k % 8 / 2;
+      float a[2], b[2];
+      unpack2<T>(words[row % 8 * 4 + owner_t].a[row / 8 + k / 8 * 2], a[0], a[1]);
+      unpack2<T>(words[column * 4 + owner_t].b[k / 8], b[0], b[1]);
+      for (u32 high : {0u, 1u}) d[i] += a[high] * b[high];
     }
   }
 }

@@ -59,13 +59,14 @@ void wgmma_finished(float (&)[Count]) {}
 template <int Count>
 void wgmma_used(u32 (&)[Count][4]) {}
 
-// Values k = 0..15 of a row of an operand.
+// Values k = 0..15 of a row of an operand: two pieces of 16 bytes, which the swizzle leaves whole.
 template <typename T>
 void wgmma_row(float (&values)[16], u64 operand, u32 row) {
-  for (u32 k = 0; k < 16; ++k) {
-    T value;
-    std::memcpy(&value, llm_test::block_shared() + swizzled_128(static_cast<u32>(operand << 4) + row * 128 + k * 2), 2);
-    values[k] = to_float(value);
+  const char* shared = llm_test::block_shared();
+  for (u32 piece = 0; piece < 2; ++piece) {
+    u32 words[4];
+    std::memcpy(words, shared + swizzled_128(static_cast<u32>(operand << 4) + row * 128 + piece * 16), 16);
+    for (u32 i = 0; i < 4; ++i) unpack2<T>(words[i], values[piece * 8 + i * 2], values[piece * 8 + i * 2 + 1]);
   }
 }
 
@@ -94,6 +95,7 @@ void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
   const Words* words = llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}});
   const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
   const u32 base = static_cast<u32>(b & 0xffffffff) << 4, panel_bytes = static_cast<u32>(b >> 32);
+  const char* shared = llm_test::block_shared();
   for (u32 k = 0; k < 16; ++k) {
     const Words& owner = words[g * 4 + k % 8 / 2];
     float x[2];
@@ -103,12 +105,13 @@ void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
       x[h] = k % 2 ? high : low;
     }
     for (u32 j = 0; j < N / 8; ++j) {
-      for (u32 i = 0; i < 2; ++i) {
-        const u32 n = j * 8 + t * 2 + i;
-        T value;
-        std::memcpy(&value, llm_test::block_shared() + swizzled_128(base + n / 64 * panel_bytes + k * 128 + n % 64 * 2), 2);
-        for (u32 h = 0; h < 2; ++h) d[j * 4 + h * 2 + i] += x[h] * to_float(value);
-      }
+      const u32 n = j * 8 + t * 2;
+      u32 pair;
+      float w[2];
+      std::memcpy(&pair, shared + swizzled_128(base + n / 64 * panel_bytes + k * 128 + n % 64 * 2), 4);
+      unpack2<T>(pair, w[0], w[1]);
+      for (u32 i = 0; i < 2; ++i)
+        for (u32 h = 0; h < 2; ++h) d[j * 4 + h * 2 + i] += x[h] * w[i];
     }
   }
 }

@@ -1,0 +1,38 @@
+#include "compiler/compile_flags.h"
+
+#include <filesystem>
+#include <thread>
+
+namespace llmc {
+namespace {
+
+std::string exe_dir() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+}
+
+}  // namespace
+
+void CompileFlags::add(CLI::App& c, CompileOptions& o) {
+  c.add_option("--max-context", o.max_context, "Longest sequence, in tokens (default: the model's, at most 4096)");
+  c.add_option("--max-batch", o.max_batch, "Most sequences in one step")->capture_default_str();
+  c.add_option("--max-step-tokens", o.max_step_tokens, "Most tokens in one step (prefill chunk)")->capture_default_str();
+  c.add_option("--kv-dtype", o.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))->capture_default_str();
+  c.add_option("--activations", o.activations, "Operands of linear layers: auto (the target's matrix type) or f32")
+      ->check(CLI::IsMember({"auto", "f32"}))->capture_default_str();
+  c.add_option("--disable-pass", o.disabled_passes, "Leave out an optional pass (repeatable)")->allow_extra_args(false);
+  c.add_option("-j,--jobs", o.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
+  c.add_option("--nvrtc", o.codegen.nvrtc_path, "libnvrtc.so.12 or its folder (also: LLMC_NVRTC)");
+  c.add_option("--cache", o.codegen.cache_folder, "Kernel cache folder (also: LLMC_CACHE)");
+  c.add_flag("--no-cache", no_cache_, "Compile every kernel anew");
+}
+
+void CompileFlags::complete(CompileOptions& o) const {
+  if (o.codegen.jobs == 0) o.codegen.jobs = std::max(1u, std::thread::hardware_concurrency());
+  o.codegen.exe_dir = exe_dir();
+  if (o.codegen.cache_folder.empty()) o.codegen.cache_folder = KernelCache::default_folder();
+  if (no_cache_) o.codegen.cache_folder.clear();
+}
+
+}  // namespace llmc
