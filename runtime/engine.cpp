@@ -85,6 +85,7 @@ DeviceAddress Engine::address(const fb::Slot& s, size_t io_set) const {
   switch (s.kind()) {
     case fb::SlotKind::value:
     case fb::SlotKind::tensor_map:
+    case fb::SlotKind::source:  // known to run_init alone
       break;
     case fb::SlotKind::arena:
       base = arena_;

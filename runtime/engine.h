@@ -91,6 +91,7 @@ class Engine {
   llm::Status copy_weights();
   llm::Status copy_parts(size_t weight, std::vector<HostCopy>& copies);
   llm::Status make_weights();
+  llm::Status run_init(const llm::fb::ProgramT& program);
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source,
                         DeviceAddress destination);
   llm::Status compute_row_scale(size_t weight);
