@@ -35,11 +35,14 @@ KERNEL_FN float code_value(U2, u32 code) { return static_cast<float>(static_cast
 KERNEL_FN float code_value(U4, u32 code) { return static_cast<float>(static_cast<i32>(code)); }
 KERNEL_FN float code_value(U8, u32 code) { return static_cast<float>(static_cast<i32>(code)); }
 
-// float8_e4m3fn: its exponent and fraction, moved to those of a float, are too small by 2^(127 - 7).
+// float8_e4m3fn: exponent and fraction move to those of a float, whose exponent is 120 more. The smallest binade has no leading one: it is
+// read as part of the next one, and that part taken off. (Multiplying a subnormal float by 2^120 costs a CPU a trap for each.)
 KERNEL_FN float code_value(E4m3, u32 code) {
   const u32 magnitude = code & 0x7fu, sign = (code & 0x80u) << 24;
   if (magnitude == 0x7fu) return float_of_bits(0x7fc00000u);
-  return float_of_bits(float_bits(float_of_bits(magnitude << 20) * 0x1p120f) | sign);
+  const bool smallest = magnitude < 8;
+  const float value = float_of_bits((magnitude << 20) + ((smallest ? 121u : 120u) << 23)) - (smallest ? 0x1p-6f : 0.0f);
+  return float_of_bits(float_bits(value) | sign);
 }
 
 // Table 1 of QLoRA (Dettmers et al. 2023), as bitsandbytes rounds it.
@@ -129,14 +132,32 @@ KERNEL_FN S checkpoint_scale(const ScaleView& v, i64 row, i64 group) {
   return from_float<S>(v.type == 1 ? to_float(f16_of_bits(bits)) : to_float(bf16{bits}));
 }
 
+// Whether words of the weight are words of the checkpoint, or four of its bytes, but for a change that is the same for all.
+KERNEL_FN bool takes_whole_words(const RepackArgs& a) {
+  const PackedView& v = a.codes;
+  if (a.order || v.by_column || v.bits != a.dst_bits) return false;
+  if (v.word_bytes == 4) return v.unit_words == 1 && v.unit_values * v.bits == 32 && !v.order && !v.add;
+  return v.word_stride == 1 && v.unit_values * v.bits == 8 && (v.add == 0 || v.bits == 8) && a.k * v.bits % 32 == 0;
+}
+
+KERNEL_FN u32 whole_word(const PackedView& v, i64 row, i64 word) {
+  if (v.word_bytes == 4) return packed_word(v, word, row);
+  const u32 bytes = unaligned_word(static_cast<const unsigned char*>(v.words) + row * v.line_stride, word);
+  if (v.order) return (bytes >> 4 & 0x0f0f0f0fu) | (bytes & 0x0f0f0f0fu) << 4;  // the first of two codes is the upper one
+  return bytes ^ (v.add ? 0x80808080u : 0u);  // v.add is 128
+}
+
 // One 32-bit word of codes, and one group's scale and zero point, of the weight that `a` fills.
 KERNEL_FN void repack_word(const RepackArgs& a, i64 row, i64 word) {
-  const i64 per_word = 32 / a.dst_bits;
   u32 codes = 0;
-  for (i64 i = 0; i < per_word; ++i) {
-    const i64 p = word * per_word + i;
-    if (p >= a.k) break;
-    codes |= packed_value(a.codes, row, a.order ? a.order[p] : p) << (i * a.dst_bits);
+  if (takes_whole_words(a)) {
+    codes = whole_word(a.codes, row, word);
+  } else {
+    const i64 per_word = 32 / a.dst_bits;
+    for (i64 i = 0; i < per_word && word * per_word + i < a.k; ++i) {
+      const i64 p = word * per_word + i;
+      codes |= packed_value(a.codes, row, a.order ? a.order[p] : p) << (i * a.dst_bits);
+    }
   }
   static_cast<u32*>(a.dst_codes)[interleaved_index(a.dst_row + row, word, code_words(a.k, a.dst_bits), a.interleave)] = codes;
 }
