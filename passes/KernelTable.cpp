@@ -25,7 +25,7 @@ const char* type_name(ScalarType type) {
   return "float";
 }
 
-// Of a structure in kernels_templates/quantized.h.
+// Of a structure in kernels_templates/quantized_weights.h.
 const char* code_name(CodeType code) {
   switch (code) {
     case CodeType::kU2: return "U2";

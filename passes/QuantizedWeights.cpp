@@ -20,8 +20,8 @@ llm::QuantizedShape quantized_shape(ops::QuantizedType type, int64_t rows, int64
 
 llm::QuantizedLayout QuantizedWeights::layout(exec::WeightOp weight) const {
   const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
-  return *llm::quantized_layout(quantized_shape(type, static_cast<int64_t>(weight.getRows()), static_cast<int64_t>(weight.getCols()),
-                                                symbols_.target().kind));
+  return *llm::quantized_layout(quantized_shape(type, static_cast<int64_t>(weight.getRows()),
+                                                static_cast<int64_t>(weight.getCols()), symbols_.target().kind));
 }
 
 llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
@@ -34,7 +34,8 @@ llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
   const auto first = mlir::cast<ops::QuantizedPartAttr>(source.getParts()[0]);
   const std::string name = symbols_.weight_name(first.getCodes().getKey(), source.getParts().size());
   if (!layout) return llm::Error{"weight " + name + " is too large"};
-  op = add(source.getLoc(), name, source.getParts(), rows, cols, element, "quantized", static_cast<int64_t>(layout->bytes));
+  op = add(source.getLoc(), name, source.getParts(), rows, cols, element, "quantized",
+           static_cast<int64_t>(layout->bytes));
   int64_t row = 0;
   for (mlir::Attribute attr : source.getParts()) {
     const auto part = mlir::cast<ops::QuantizedPartAttr>(attr);
@@ -51,28 +52,32 @@ llm::Result<exec::WeightOp> QuantizedWeights::order(llvm::StringRef group_of, in
   LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
   const auto part = ops::PartAttr::get(builder_.getContext(), group_of, 0, cols, 0, 1);
   const int64_t bytes = cols * static_cast<int64_t>(sizeof(int32_t));
-  op = add(builder_.getUnknownLoc(), symbols_.weight_name(group_of, 1), builder_.getArrayAttr({part}), cols, 1, builder_.getI32Type(), "order", bytes);
+  op = add(builder_.getUnknownLoc(), symbols_.weight_name(group_of, 1), builder_.getArrayAttr({part}), cols, 1,
+           builder_.getI32Type(), "order", bytes);
   LaunchBuilder l(builder_, symbols_);
   l.read(source(group_of)).write(pointer_to(op)).i(cols).i(group);
-  l.emit(*choice.variant, shape, {.layer = group_of.str(), .bytes = {2.0 * static_cast<double>(bytes)}, .flops = {}, .runner_up = ""});
+  l.emit(*choice.variant, shape,
+         {.layer = group_of.str(), .bytes = {2.0 * static_cast<double>(bytes)}, .flops = {}, .runner_up = ""});
   return op;
 }
 
-exec::WeightOp QuantizedWeights::add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows, int64_t cols,
-                                     mlir::Type element, llvm::StringRef layout, int64_t bytes) {
+exec::WeightOp QuantizedWeights::add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows,
+                                     int64_t cols, mlir::Type element, llvm::StringRef layout, int64_t bytes) {
   mlir::OpBuilder at(builder_.getContext());
   at.setInsertionPointToEnd(symbols_.module().getBody());
   if (!program_) {
     program_ = at.create<exec::ProgramOp>(loc, "program_init", "init", 1, 1, 1, mlir::IntegerAttr());
     builder_.setInsertionPointToStart(&program_.getBody().emplaceBlock());
   }
-  return at.create<exec::WeightOp>(loc, name, parts, rows, cols, element, layout, bytes, mlir::FlatSymbolRefAttr(), mlir::FlatSymbolRefAttr());
+  return at.create<exec::WeightOp>(loc, name, parts, rows, cols, element, layout, bytes, mlir::FlatSymbolRefAttr(),
+                                   mlir::FlatSymbolRefAttr());
 }
 
 View QuantizedWeights::source(llvm::StringRef key) {
   mlir::Value& value = sources_[key.str()];
   if (!value)
-    value = builder_.create<exec::SourceOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()), builder_.getStringAttr(key));
+    value = builder_.create<exec::SourceOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                            builder_.getStringAttr(key));
   return {.base = value};
 }
 
@@ -90,7 +95,12 @@ void QuantizedWeights::packed(LaunchBuilder& l, ops::PackedAttr v) {
     l.null().i(1).i(1).i(1).i(1).i(0).i(0).i(0).i(0).i(0);
     return;
   }
-  l.read(source(v.getKey())).i(v.getWordBytes()).i(v.getBits()).i(v.getUnitValues()).i(v.getUnitWords()).i(v.getWordStride());
+  l.read(source(v.getKey()))
+      .i(v.getWordBytes())
+      .i(v.getBits())
+      .i(v.getUnitValues())
+      .i(v.getUnitWords())
+      .i(v.getWordStride());
   l.i(v.getLineStride()).i(v.getOrder()).i(v.getAdd()).i(v.getByColumn());
 }
 
@@ -126,8 +136,10 @@ llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAt
   l.i(part.getRows()).i(cols).i(type.getGroup()).i(type.storedBits()).i(first_row);
   l.i(symbols_.target().kind == TargetKind::kX86 ? kBlockRows : 1);
   // The checkpoint's bytes and those written, about the same.
-  const double bytes = 2.0 * static_cast<double>(sections.bytes) * static_cast<double>(part.getRows()) / static_cast<double>(weight.getRows());
-  l.emit(*choice.variant, shape, {.layer = part.getCodes().getKey().str(), .bytes = {bytes}, .flops = {}, .runner_up = ""});
+  const double bytes = 2.0 * static_cast<double>(sections.bytes) * static_cast<double>(part.getRows()) /
+                       static_cast<double>(weight.getRows());
+  l.emit(*choice.variant, shape,
+         {.layer = part.getCodes().getKey().str(), .bytes = {bytes}, .flops = {}, .runner_up = ""});
   return {};
 }
 

@@ -1,4 +1,5 @@
-// Quantized weights of an `exec` module: their buffers, and the program @init that fills these from the tensors of the checkpoint.
+// Quantized weights of an `exec` module: their buffers, and the program @init that fills these from the tensors of the
+// checkpoint.
 #pragma once
 
 #include <map>
@@ -22,8 +23,8 @@ class QuantizedWeights {
  private:
   View source(llvm::StringRef key);
   View pointer_to(exec::WeightOp weight);
-  exec::WeightOp add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows, int64_t cols, mlir::Type element,
-                     llvm::StringRef layout, int64_t bytes);
+  exec::WeightOp add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows, int64_t cols,
+                     mlir::Type element, llvm::StringRef layout, int64_t bytes);
   void packed(LaunchBuilder& l, ops::PackedAttr view);
   void scales(LaunchBuilder& l, ops::ScalesAttr view);
   llm::Status repack(exec::WeightOp weight, ops::QuantizedPartAttr part, int64_t first_row);
@@ -31,8 +32,8 @@ class QuantizedWeights {
   ExecSymbols& symbols_;
   mlir::OpBuilder builder_;
   exec::ProgramOp program_;
-  std::map<const void*, exec::WeightOp> weights_;   // by parts attribute (uniqued by MLIR)
-  std::map<std::string, exec::WeightOp> orders_;    // by the name of the tensor
+  std::map<const void*, exec::WeightOp> weights_;          // by parts attribute (uniqued by MLIR)
+  std::map<std::string, exec::WeightOp> orders_;           // by the name of the tensor
   std::map<std::string, mlir::Value> sources_, pointers_;  // of program_, by the name of tensor and weight
 };
 

@@ -16,16 +16,21 @@ constexpr uint8_t kInt32Dtype = 3, kByteDtype = 4;
 constexpr uint64_t element_bytes(uint8_t dtype) {
   switch (dtype) {
     case static_cast<uint8_t>(ScalarType::kF32):
-    case kInt32Dtype: return 4;
+    case kInt32Dtype:
+      return 4;
     case static_cast<uint8_t>(ScalarType::kF16):
-    case static_cast<uint8_t>(ScalarType::kBF16): return 2;
-    case kByteDtype: return 1;
+    case static_cast<uint8_t>(ScalarType::kBF16):
+      return 2;
+    case kByteDtype:
+      return 1;
   }
   return 0;
 }
 
 // Of a tensor of a verified plan, in its file.
-inline uint64_t tensor_bytes(const fb::SourceTensorT& tensor) { return tensor.rows * tensor.cols * element_bytes(tensor.dtype); }
+inline uint64_t tensor_bytes(const fb::SourceTensorT& tensor) {
+  return tensor.rows * tensor.cols * element_bytes(tensor.dtype);
+}
 
 inline fb::Digest256 fb_digest(const Digest& digest) {
   fb::Digest256 out;

@@ -144,8 +144,8 @@ llm::Status Engine::make_weights() {
   return {};
 }
 
-// The program init. Kernels read source tensors where they are mapped, or from memory that is taken for this alone: it is
-// given back before the KV cache is taken.
+// The program init. Kernels read source tensors where they are mapped, or from memory that is taken for this alone: it
+// is given back before the KV cache is taken.
 llm::Status Engine::run_init(const fb::ProgramT& program) {
   const auto staged_bytes = [&](uint32_t tensor) {
     constexpr uint64_t kAlignment = 256;

@@ -50,7 +50,8 @@ llm::Status read_quantization(ConfigReader& reader, const std::optional<Quantiza
   if (!file) return {};
   auto json = nlohmann::json::parse(file->text, nullptr, false);
   if (!json.is_object()) return llm::Error{file->path + ": not a JSON object"};
-  if (!json.contains("quant_method") && !json.contains("w_bit")) json["quant_method"] = "gptq";  // AutoGPTQ's file does not name it
+  if (!json.contains("quant_method") && !json.contains("w_bit"))
+    json["quant_method"] = "gptq";  // AutoGPTQ's file does not name it
   LLM_ASSIGN(ConfigReader own, ConfigReader::parse(json.dump(), file->path));
   config.quantization = read_quantization_config(own);
   for (const std::string& warning : own.warnings()) config.warnings.push_back(warning);
@@ -123,7 +124,8 @@ std::optional<int64_t> read_token_id(ConfigReader& reader, std::string_view key,
 }  // namespace
 
 llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::string& path,
-                                            const ConfigOptions& options, const std::optional<QuantizationFile>& quantization) {
+                                            const ConfigOptions& options,
+                                            const std::optional<QuantizationFile>& quantization) {
   LLM_ASSIGN(ConfigReader reader, ConfigReader::parse(json, path));
   ModelConfig config;
   const FamilyInfo* family = read_family(reader);

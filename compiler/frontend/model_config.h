@@ -74,9 +74,11 @@ struct QuantizationFile {
   std::string text, path;
 };
 llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::string& path,
-                                            const ConfigOptions& options = {}, const std::optional<QuantizationFile>& quantization = {});
+                                            const ConfigOptions& options = {},
+                                            const std::optional<QuantizationFile>& quantization = {});
 
-// Reads MODEL_DIR/config.json and, if that says nothing about quantization, MODEL_DIR/quantize_config.json (GPTQ) or quant_config.json (AWQ).
+// Reads MODEL_DIR/config.json and, if that says nothing about quantization, MODEL_DIR/quantize_config.json (GPTQ) or
+// quant_config.json (AWQ).
 llm::Result<ModelConfig> load_model_config(const std::string& model_dir, const ConfigOptions& options = {});
 
 }  // namespace llmc

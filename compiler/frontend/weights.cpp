@@ -53,13 +53,15 @@ bool is_computed(std::string_view name) { return name.ends_with("rotary_emb.inv_
 
 // Of a quantized KV cache, whose type --kv-dtype decides.
 bool is_kv_scale(std::string_view name) {
-  return name.ends_with(".k_scale") || name.ends_with(".v_scale") || name.ends_with(".k_proj.output_scale") || name.ends_with(".v_proj.output_scale");
+  return name.ends_with(".k_scale") || name.ends_with(".v_scale") || name.ends_with(".k_proj.output_scale") ||
+         name.ends_with(".v_proj.output_scale");
 }
 
 // AutoGPTQ writes biases that a model does not have, as zeros.
 bool is_zero_bias(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   constexpr uint64_t kMaxBiasBytes = 1 << 24;
-  if (!std::string_view(tensor.name).ends_with(".bias") || tensor.shape.size() != 1 || tensor.bytes() > kMaxBiasBytes) return false;
+  if (!std::string_view(tensor.name).ends_with(".bias") || tensor.shape.size() != 1 || tensor.bytes() > kMaxBiasBytes)
+    return false;
   const auto bytes = checkpoint.read(tensor);
   return bytes && std::all_of(bytes->begin(), bytes->end(), [](std::byte b) { return b == std::byte{0}; });
 }

@@ -18,7 +18,8 @@ namespace llmc {
 struct Weight {
   WeightRole role = WeightRole::kEmbedTokens;
   int64_t layer = -1;  // -1 outside the layers
-  TensorInfo tensor;   // its name is the one in the checkpoint; tensor.file indexes Checkpoint::files(). Quantized: the codes
+  TensorInfo
+      tensor;  // its name is the one in the checkpoint; tensor.file indexes Checkpoint::files(). Quantized: the codes
   std::optional<QuantizedWeight> quantized;
 };
 
@@ -33,11 +34,12 @@ class ModelWeights {
   // Every tensor that the graph needs: those of all(), and what belongs to quantized ones.
   const std::vector<TensorInfo>& sources() const { return sources_; }
 
-  // F32, F16 or BF16: of the embedding, and of every linear layer and the head where they are not quantized. Norms and biases may differ from it.
+  // F32, F16 or BF16: of the embedding, and of every linear layer and the head where they are not quantized. Norms and
+  // biases may differ from it.
   DType linear_dtype() const { return linear_dtype_; }
 
-  // Tensors of the checkpoint that the graph does not need, by name: `rotary_emb.inv_freq`, the head of a tied model, biases of
-  // quantized modules that are all zero.
+  // Tensors of the checkpoint that the graph does not need, by name: `rotary_emb.inv_freq`, the head of a tied model,
+  // biases of quantized modules that are all zero.
   const std::vector<std::string>& ignored() const { return ignored_; }
 
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -58,7 +60,8 @@ class ModelWeights {
 
 // Errors, each naming the tensor: missing; another shape; a dtype other than F32, F16, BF16; linear weights of
 // different dtypes; a tensor of the checkpoint that the graph does not use. Names may lack the prefix "model."
-// throughout. Of quantized modules, all tensors of the module's format are needed; those that say nothing more are ignored.
+// throughout. Of quantized modules, all tensors of the module's format are needed; those that say nothing more are
+// ignored.
 llm::Result<ModelWeights> match_weights(const ModelConfig& config, const Checkpoint& checkpoint);
 
 }  // namespace llmc

@@ -1,4 +1,5 @@
-// Gathers the rows that logits are wanted of, and columns in the order of a quantized weight: see GatherRowsArgs, GatherColumnsArgs.
+// Gathers the rows that logits are wanted of, and columns in the order of a quantized weight: see GatherRowsArgs,
+// GatherColumnsArgs.
 #pragma once
 
 #include "cuda/types.h"

@@ -1,8 +1,9 @@
-// Linear layer on quantized weights, the reference: one thread an output, products summed in order of k. See LinearQuantizedArgs.
+// Linear layer on quantized weights, the reference: one thread an output, products summed in order of k. See
+// LinearQuantizedArgs.
 #pragma once
 
 #include "cuda/types.h"
-#include "quantized.h"
+#include "quantized_weights.h"
 
 // Tile: x = 256 columns, y = row. 256 threads.
 template <typename Code, typename S, typename A>

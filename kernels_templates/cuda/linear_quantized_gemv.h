@@ -3,10 +3,11 @@
 
 #include "cuda/quantized_codes.h"
 
-// A group of `KWarps` warps computes `Columns` outputs of each of `Rows` rows; its warps share K, and their partial sums are added in
-// warp order. Codes come in 16-byte loads, each inside of one group of columns; they are summed apart for each place in a half word, and scaled
-// once a load. K and the groups are multiples of the codes in 16 bytes. Tile: x = 8 / KWarps * Columns columns, y = Rows rows. 256
-// threads; kTableBytes + 4 * 8 * Rows * Columns bytes of shared memory.
+// A group of `KWarps` warps computes `Columns` outputs of each of `Rows` rows; its warps share K, and their partial
+// sums are added in warp order. Codes come in 16-byte loads, each inside of one group of columns; they are summed apart
+// for each place in a half word, and scaled once a load. K and the groups are multiples of the codes in 16 bytes. Tile:
+// x = 8 / KWarps * Columns columns, y = Rows rows. 256 threads; kTableBytes + 4 * 8 * Rows * Columns bytes of shared
+// memory.
 template <typename Code, typename S, typename A, int Rows, int Columns, int KWarps>
 KERNEL_FN void linear_quantized_gemv(const LinearQuantizedArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 8, kGroups = kWarps / KWarps, kOutputs = Rows * Columns;
@@ -50,7 +51,8 @@ KERNEL_FN void linear_quantized_gemv(const LinearQuantizedArgs& args, Tile tile,
       word[c][0] = packed.x, word[c][1] = packed.y, word[c][2] = packed.z, word[c][3] = packed.w;
       scale[c] = to_float(static_cast<const S*>(args.scales)[first_group[c] + group]);
       if (Code::kInteger)
-        offsets[c] = place_offsets<Code>(static_cast<float>(args.zeros ? static_cast<i32>(args.zeros[first_group[c] + group]) : static_cast<i32>(args.zero)));
+        offsets[c] = place_offsets<Code>(static_cast<float>(
+            args.zeros ? static_cast<i32>(args.zeros[first_group[c] + group]) : static_cast<i32>(args.zero)));
     }
     float places[Rows][Columns][kPlaces<Code>] = {};
 #pragma unroll

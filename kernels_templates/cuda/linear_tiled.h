@@ -21,9 +21,11 @@ KERNEL_FN void load_row_chunk(const T* base, i64 row, i64 rows, i64 k0, i64 k, f
 // through two shared-memory buffers; the next step's values are loaded to registers while this one is computed. Tile: x
 // = 16 * Columns columns, y = 16 * Rows rows. 256 threads; 128 * (16 * Rows + 16 * Columns + 8) bytes of shared memory.
 //
-// load_x(row, k0, values) and load_w(column, k0, values) give eight values from k0 on, store(row, column, sum) takes a product.
+// load_x(row, k0, values) and load_w(column, k0, values) give eight values from k0 on, store(row, column, sum) takes a
+// product.
 template <int Rows, int Columns, typename LoadX, typename LoadW, typename Store>
-KERNEL_FN void tiled_product(i64 rows, i64 n, i64 k, Tile tile, char* shared, LoadX load_x, LoadW load_w, Store store_sum) {
+KERNEL_FN void tiled_product(i64 rows, i64 n, i64 k, Tile tile, char* shared, LoadX load_x, LoadW load_w,
+                             Store store_sum) {
   constexpr int kThreads = 256, kDepth = 16, kChunks = kDepth / 8;
   constexpr int kTileRows = 16 * Rows, kTileColumns = 16 * Columns;
   // Padding keeps rows 16-byte aligned and spreads them over the banks.
@@ -129,8 +131,12 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
   const i64 rows = args.counts->rows[args.row_count];
   tiled_product<Rows, Columns>(
       rows, args.n, args.k, tile, shared,
-      [&](i64 row, i64 k0, float(&out)[8]) { load_row_chunk(static_cast<const A*>(args.x), row, rows, k0, args.k, out); },
-      [&](i64 column, i64 k0, float(&out)[8]) { load_row_chunk(static_cast<const W*>(args.w), column, args.n, k0, args.k, out); },
+      [&](i64 row, i64 k0, float(&out)[8]) {
+        load_row_chunk(static_cast<const A*>(args.x), row, rows, k0, args.k, out);
+      },
+      [&](i64 column, i64 k0, float(&out)[8]) {
+        load_row_chunk(static_cast<const W*>(args.w), column, args.n, k0, args.k, out);
+      },
       [&](i64 row, i64 column, float sum) {
         args.out[row * args.n + column] = sum + (args.bias ? to_float(static_cast<const W*>(args.bias)[column]) : 0.0f);
       });

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/types.h"
-#include "quantized.h"
+#include "quantized_weights.h"
 
 // A table for each lane of a warp, so that lanes that look up different entries use different banks.
 template <typename Code>
@@ -13,7 +13,8 @@ constexpr int kTableBytes = 16 * kWarp * static_cast<int>(sizeof(float));
 template <typename Code>
 KERNEL_FN void fill_table(float* table) {
   if (kHasTable<Code>)
-    for (int i = threadIdx.x; i < 16 * kWarp; i += blockDim.x) table[i] = code_value(Code{}, static_cast<u32>(i / kWarp));
+    for (int i = threadIdx.x; i < 16 * kWarp; i += blockDim.x)
+      table[i] = code_value(Code{}, static_cast<u32>(i / kWarp));
 }
 
 template <typename Code>
@@ -27,8 +28,9 @@ KERNEL_FN float lookup(E4m3, u32 code, const float*) {
   return magnitude == 0x7fu ? __uint_as_float(0x7fc00000u) : value;
 }
 
-// Places of codes in 16 bits. Code j of a word stands at place j % kPlaces of its half; integers are taken as they stand there, 2^(bits * place)
-// times as large, which saves the shift: put into the fraction of 2^23, an integer below that is a float that much larger than it.
+// Places of codes in 16 bits. Code j of a word stands at place j % kPlaces of its half; integers are taken as they
+// stand there, 2^(bits * place) times as large, which saves the shift: put into the fraction of 2^23, an integer below
+// that is a float that much larger than it.
 template <typename Code>
 constexpr int kPlaces = 16 / Code::kBits;
 constexpr float kMagic = 8388608.0f;
@@ -47,7 +49,8 @@ template <typename Code>
 KERNEL_FN PlaceOffsets<Code> place_offsets(float zero) {
   PlaceOffsets<Code> offsets;
 #pragma unroll
-  for (int i = 0; i < kPlaces<Code>; ++i) offsets.value[i] = fmaf(zero, static_cast<float>(1 << (Code::kBits * i)), kMagic);
+  for (int i = 0; i < kPlaces<Code>; ++i)
+    offsets.value[i] = fmaf(zero, static_cast<float>(1 << (Code::kBits * i)), kMagic);
   return offsets;
 }
 

@@ -1,14 +1,14 @@
-// Init program: quantized weights from the forms of checkpoints to the layout of cuda/linear_quantized.h: see RepackArgs. Bound by
-// reading the codes, in whatever order they come.
+// Init program: quantized weights from the forms of checkpoints to the layout of cuda/linear_quantized.h: see
+// RepackArgs. Bound by reading the codes, in whatever order they come.
 #pragma once
 
 #include "cuda/types.h"
-#include "quantized.h"
+#include "quantized_weights.h"
 
 constexpr i64 kRepackRows = 16;
 
-// Neighbouring threads take neighbouring rows: most checkpoints pack codes along K, with rows next to each other. Tile: y = block of 16
-// destination rows, from that of dst_row on. 256 threads.
+// Neighbouring threads take neighbouring rows: most checkpoints pack codes along K, with rows next to each other. Tile:
+// y = block of 16 destination rows, from that of dst_row on. 256 threads.
 template <typename S>
 KERNEL_FN void repack(const RepackArgs& a, Tile tile, char*) {
   const i64 block = a.dst_row / kRepackRows + tile.y;

@@ -1,10 +1,10 @@
-// Linear layers on quantized weights, 16 rows interleaved: word w of a block of 16 rows holds the codes of 32 / bits columns, of one row in
-// each of 16 consecutive words, lowest bits first. A vector of these words unpacks to 16 outputs' weights of one column, which a broadcast
-// activation multiplies. Accumulation is fp32.
+// Linear layers on quantized weights, 16 rows interleaved: word w of a block of 16 rows holds the codes of 32 / bits
+// columns, of one row in each of 16 consecutive words, lowest bits first. A vector of these words unpacks to 16
+// outputs' weights of one column, which a broadcast activation multiplies. Accumulation is fp32.
 #pragma once
 
+#include "x86/quantized.h"
 #include "x86/simd.h"
-#include "quantized.h"
 
 constexpr i64 kQuantizedRows = 16;
 
@@ -12,8 +12,8 @@ constexpr i64 kQuantizedRows = 16;
 constexpr u32 kMagicBits = 0x4b000000u;
 constexpr float kMagic = 8388608.0f;
 
-// Code i of every word of `half` (the upper 16 bits are ignored), minus zero, times 2^(bits * i): left where it stands, one operation cheaper than
-// shifted down. `offset` is kMagic + zero * 2^(bits * i).
+// Code i of every word of `half` (the upper 16 bits are ignored), minus zero, times 2^(bits * i): left where it stands,
+// one operation cheaper than shifted down. `offset` is kMagic + zero * 2^(bits * i).
 template <typename Code>
 KERNEL_FN f32x16 integers16(u32x16 half, int i, f32x16 offset) {
   const u32 mask = ((1u << Code::kBits) - 1) << (Code::kBits * i);
@@ -22,7 +22,8 @@ KERNEL_FN f32x16 integers16(u32x16 half, int i, f32x16 offset) {
 
 KERNEL_FN f32x16 float16_of(u32x16 bits) { return __builtin_bit_cast(f32x16, bits); }
 
-// Entries of a table of 16. The one place that names an instruction: vector extensions have no permutation by a variable.
+// Entries of a table of 16. The one place that names an instruction: vector extensions have no permutation by a
+// variable.
 KERNEL_FN f32x16 lookup16(f32x16 table, u32x16 index) {
 #if defined(__AVX512F__)
   return __builtin_ia32_permvarsf512(table, __builtin_bit_cast(i32x16, index));
@@ -31,7 +32,8 @@ KERNEL_FN f32x16 lookup16(f32x16 table, u32x16 index) {
   typedef i32 i32x8 __attribute__((vector_size(32)));
   const auto part = [&](i32x8 i) {
     const f32x8 low = __builtin_ia32_permvarsf256(__builtin_shufflevector(table, table, 0, 1, 2, 3, 4, 5, 6, 7), i);
-    const f32x8 high = __builtin_ia32_permvarsf256(__builtin_shufflevector(table, table, 8, 9, 10, 11, 12, 13, 14, 15), i);
+    const f32x8 high =
+        __builtin_ia32_permvarsf256(__builtin_shufflevector(table, table, 8, 9, 10, 11, 12, 13, 14, 15), i);
     return i > 7 ? high : low;
   };
   const i32x16 i = __builtin_bit_cast(i32x16, index);
@@ -56,7 +58,8 @@ KERNEL_FN f32x16 values16(Code, u32x16 codes, f32x16 table) {
 // Exponent and fraction are those of an fp16 that is smaller by 2^(15 - 7); its conversion knows subnormal numbers.
 KERNEL_FN f32x16 values16(E4m3, u32x16 codes, f32x16) {
   const u32x16 magnitude = codes & 0x7fu, half = magnitude << 7 | (codes & 0x80u) << 8;
-  const f32x16 value = __builtin_convertvector(__builtin_bit_cast(f16x16, __builtin_convertvector(half, u16x16)), f32x16) * 256.0f;
+  const f32x16 value =
+      __builtin_convertvector(__builtin_bit_cast(f16x16, __builtin_convertvector(half, u16x16)), f32x16) * 256.0f;
   return magnitude == 0x7fu ? float16_of(u32x16{} + 0x7fc00000u) : value;
 }
 
@@ -71,8 +74,9 @@ KERNEL_FN void store_quantized(const LinearQuantizedArgs& a, i64 row, i64 n, f32
   for (i64 i = 0; i < min_of(kQuantizedRows, a.n - n); ++i) out[i] = acc[i] + bias_at(a, n + i);
 }
 
-// kRows activation rows times kBlocks blocks of 16 outputs. K and the groups are whole words. One row alone leaves the scale to the end of a group, and
-// sums the codes of each place in a half word apart; for several rows a weight is dequantized once.
+// kRows activation rows times kBlocks blocks of 16 outputs. K and the groups are whole words. One row alone leaves the
+// scale to the end of a group, and sums the codes of each place in a half word apart; for several rows a weight is
+// dequantized once.
 template <typename Code, typename S, typename X, int kRows, int kBlocks>
 KERNEL_FN void quantized_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
   constexpr int kPerWord = 32 / Code::kBits, kPlaces = 16 / Code::kBits;
@@ -110,13 +114,15 @@ KERNEL_FN void quantized_tile(const LinearQuantizedArgs& a, i64 row, i64 block) 
             w = values16(Code{}, word >> (Code::kBits * j) & ((1u << Code::kBits) - 1), table);
           }
           if (!kLate) w *= factor[b][i];
-          for (int r = 0; r < kRows; ++r) part[r][b][i % kChains] = fma16(w, splat(to_float(x[r * a.k + k + j])), part[r][b][i % kChains]);
+          for (int r = 0; r < kRows; ++r)
+            part[r][b][i % kChains] = fma16(w, splat(to_float(x[r * a.k + k + j])), part[r][b][i % kChains]);
         }
       }
     }
     for (int r = 0; r < kRows; ++r)
       for (int b = 0; b < kBlocks; ++b)
-        for (int i = 0; i < kChains; ++i) total[r][b] = kLate ? fma16(part[r][b][i], factor[b][i], total[r][b]) : total[r][b] + part[r][b][i];
+        for (int i = 0; i < kChains; ++i)
+          total[r][b] = kLate ? fma16(part[r][b][i], factor[b][i], total[r][b]) : total[r][b] + part[r][b][i];
   }
   for (int r = 0; r < kRows; ++r)
     for (int b = 0; b < kBlocks; ++b) store_quantized(a, row + r, (block + b) * kQuantizedRows, total[r][b]);

@@ -1,9 +1,8 @@
-// Init program: quantized weights from the forms of checkpoints to the layout of x86/linear_quantized.h, 16 rows interleaved. Plain C++,
-// so that llmc itself can run it, for every target, when it embeds weights.
+// Init program: quantized weights from the forms of checkpoints to the layout of x86/linear_quantized.h, 16 rows
+// interleaved. Plain C++, so that llmc itself can run it, for every target, when it embeds weights.
 #pragma once
 
-#include "x86/types.h"
-#include "quantized.h"
+#include "x86/quantized.h"
 
 constexpr i64 kRepackRows = 16;
 

@@ -93,7 +93,8 @@ class CpuDevice : public Device {
   }
 
   void release(DeviceAddress address) override {
-    const auto block = std::find_if(blocks_.begin(), blocks_.end(), [&](const auto& b) { return reinterpret_cast<DeviceAddress>(b.first) == address; });
+    const auto block = std::find_if(blocks_.begin(), blocks_.end(),
+                                    [&](const auto& b) { return reinterpret_cast<DeviceAddress>(b.first) == address; });
     if (block == blocks_.end()) return;
     munmap(block->first, block->second);
     blocks_.erase(block);

@@ -22,7 +22,8 @@ TEST(PackedView, GptqFourBits) {
 
 TEST(PackedView, GptqThreeBitsAreOneStreamOfThreeWords) {
   const u32 words[] = {0x43c67543, 0x7543c675, 0xc67543c6};
-  for (u32 i = 0; i < 32; ++i) EXPECT_EQ(value({.bits = 3, .unit_values = 32, .unit_words = 3}, words, i), (5 * i + 3) % 8);
+  for (u32 i = 0; i < 32; ++i)
+    EXPECT_EQ(value({.bits = 3, .unit_values = 32, .unit_words = 3}, words, i), (5 * i + 3) % 8);
 }
 
 TEST(PackedView, GptqZerosOfSymmetricWeights) {
@@ -41,13 +42,16 @@ TEST(PackedView, GptqZeroOfZeroWraps) {
 
 TEST(PackedView, AwqGemmOrder) {
   const u32 word[] = {0x75316420};
-  for (u32 i = 0; i < 8; ++i) EXPECT_EQ(value({.bits = 4, .unit_values = 8, .unit_words = 1, .order = 0x73625140}, word, i), i);
+  for (u32 i = 0; i < 8; ++i)
+    EXPECT_EQ(value({.bits = 4, .unit_values = 8, .unit_words = 1, .order = 0x73625140}, word, i), i);
 }
 
 // compressed-tensors stores -8 .. -1 as 0 .. 7; three bits leave two of a word unused.
 TEST(PackedView, CompressedTensorsWholeValues) {
   const u32 four[] = {0x76543210}, three[] = {0xffffffff, 0x00000001};
-  for (u32 i = 0; i < 8; ++i) EXPECT_EQ(static_cast<int>(value({.bits = 4, .unit_values = 8, .unit_words = 1}, four, i)) - 8, static_cast<int>(i) - 8);
+  for (u32 i = 0; i < 8; ++i)
+    EXPECT_EQ(static_cast<int>(value({.bits = 4, .unit_values = 8, .unit_words = 1}, four, i)) - 8,
+              static_cast<int>(i) - 8);
   EXPECT_EQ(value({.bits = 3, .unit_values = 10, .unit_words = 1}, three, 9), 7u);
   EXPECT_EQ(value({.bits = 3, .unit_values = 10, .unit_words = 1}, three, 10), 1u);
 }

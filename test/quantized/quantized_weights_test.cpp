@@ -1,5 +1,5 @@
-// The weights of plans with embedded quantized weights, dequantized by the formulas of docs/quantization.md, against those that the packer of
-// packing.py meant: equal bit for bit.
+// The weights of plans with embedded quantized weights, dequantized by the formulas of docs/quantization.md, against
+// those that the packer of packing.py meant: equal bit for bit.
 //
 //   quantized_weights_test --plans DIR --models DIR      for every DIR/NAME.fb: DIR/NAME.dense
 #include <cmath>
@@ -27,9 +27,22 @@ float half_to_float(uint16_t bits) {
 }
 
 double code_value(CodeType code, unsigned q) {
-  static constexpr float kNf4[] = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-                                   -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-                                   0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+  static constexpr float kNf4[] = {-1.0f,
+                                   -0.6961928009986877f,
+                                   -0.5250730514526367f,
+                                   -0.39491748809814453f,
+                                   -0.28444138169288635f,
+                                   -0.18477343022823334f,
+                                   -0.09105003625154495f,
+                                   0.0f,
+                                   0.07958029955625534f,
+                                   0.16093020141124725f,
+                                   0.24611230194568634f,
+                                   0.33791524171829224f,
+                                   0.44070982933044434f,
+                                   0.5626170039176941f,
+                                   0.7229568362236023f,
+                                   1.0f};
   static constexpr float kTwelfths[] = {0, 0.0625f, 8, 12, 4, 6, 2, 3};
   if (code == CodeType::kNf4) return kNf4[q];
   if (code == CodeType::kFp4) return (q & 8 ? -1.0f : 1.0f) * static_cast<float>(kTwelfths[q & 7] / 12.0);
@@ -45,7 +58,8 @@ struct Stored {
 
   Stored(const fb::WeightT& weight, const llm::PlanFile& plan) : w(weight) {
     bytes = reinterpret_cast<const unsigned char*>(plan.stored(static_cast<uint32_t>(w.segment)).data());
-    layout = *llm::quantized_layout({code(), w.rows, w.cols, w.quantization->group, w.dtype == 0 ? 4u : 2u, w.quantization->zeros, w.quantization->interleave});
+    layout = *llm::quantized_layout({code(), w.rows, w.cols, w.quantization->group, w.dtype == 0 ? 4u : 2u,
+                                     w.quantization->zeros, w.quantization->interleave});
   }
   CodeType code() const { return static_cast<CodeType>(w.quantization->code); }
   uint64_t position(uint64_t row, uint64_t column, uint64_t columns) const {
@@ -58,7 +72,8 @@ struct Stored {
     uint32_t word;
     std::memcpy(&word, bytes + 4 * position(row, column / per_word, words), 4);
     const unsigned q = word >> (column % per_word * bits) & ((1u << bits) - 1);
-    const uint64_t groups = (w.cols + w.quantization->group - 1) / w.quantization->group, at = position(row, column / w.quantization->group, groups);
+    const uint64_t groups = (w.cols + w.quantization->group - 1) / w.quantization->group,
+                   at = position(row, column / w.quantization->group, groups);
     const unsigned char* s = bytes + layout.scales + at * (w.dtype == 0 ? 4 : 2);
     float scale;
     uint16_t half;

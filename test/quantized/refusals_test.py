@@ -122,6 +122,7 @@ WARNED = [
     ("gptq_sym_misnamed", lambda *_: None, ["zero points are those of gptq_v2"]),
     ("ct_int8", lambda *_: None, ["activations are not quantized"]),
     ("gptq", config(hessian="x"), ["hessian", "ignored"]),
+    ("ct_packed", config(sparsity_config={"format": "dense", "global_sparsity": 0.1}), []),
     ("ct_packed", config(kv_cache_scheme={"num_bits": 8}), ["kv_cache_scheme"]),
 ]
 

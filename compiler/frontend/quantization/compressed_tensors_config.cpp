@@ -10,7 +10,8 @@ namespace {
 constexpr int64_t kMaxGroup = int64_t{1} << 31;
 constexpr std::string_view kRegexPrefix = "re:";
 
-// Keys of a group of weights that change nothing here: `actorder` is seen from the tensors, the others say how scales were found.
+// Keys of a group of weights that change nothing here: `actorder` is seen from the tensors, the others say how scales
+// were found.
 constexpr std::string_view kObserverKeys[] = {"actorder", "observer", "observer_kwargs", "scale_dtype", "zp_dtype"};
 
 PackingFormat read_format(ConfigReader& reader, const std::string& format, bool is_float) {
@@ -47,7 +48,8 @@ QuantizationScheme read_weights(ConfigReader& group, ConfigReader& top) {
   const bool own = group.has("format");
   scheme.format = read_format(own ? group : top, (own ? group : top).string_or("format", ""), type == "float");
   const bool whole_bytes = scheme.format != PackingFormat::kPacked;
-  const bool known = whole_bytes ? scheme.bits == 8 : scheme.bits == 2 || scheme.bits == 3 || scheme.bits == 4 || scheme.bits == 8;
+  const bool known =
+      whole_bytes ? scheme.bits == 8 : scheme.bits == 2 || scheme.bits == 3 || scheme.bits == 4 || scheme.bits == 8;
   if (weights.ok() && !known) weights.refuse("num_bits", whole_bytes ? "8 in this format" : "2, 3, 4 or 8");
   if (weights.ok() && (scheme.format == PackingFormat::kFloat) != (type == "float"))
     weights.refuse("type", type == "float" ? "'int' in this format" : "'float' in this format");
@@ -60,10 +62,16 @@ QuantizationScheme read_weights(ConfigReader& group, ConfigReader& top) {
 }  // namespace
 
 void read_compressed_tensors(ConfigReader& reader, QuantizationConfig& config) {
-  for (const char* key : {"sparsity_config", "transform_config"})
-    if (const nlohmann::json& value = reader.value(key); !value.is_null() && !value.empty()) reader.refuse(key, "no such key: only quantization is read");
-  if (reader.has("kv_cache_scheme")) reader.warn("key 'quantization_config.kv_cache_scheme': the cache keeps the type of --kv-dtype");
-  reader.value("ignore"), reader.value("version"), reader.value("quantization_status"), reader.value("global_compression_ratio");
+  for (const char* key : {"sparsity_config", "transform_config"}) {
+    const nlohmann::json& value = reader.value(key);
+    const bool dense =
+        value.is_object() && value.value("format", nlohmann::json()) == "dense";  // measured, but not used to compress
+    if (!value.is_null() && !value.empty() && !dense) reader.refuse(key, "no such key: only quantization is read");
+  }
+  if (reader.has("kv_cache_scheme"))
+    reader.warn("key 'quantization_config.kv_cache_scheme': the cache keeps the type of --kv-dtype");
+  reader.value("ignore"), reader.value("version"), reader.value("quantization_status"),
+      reader.value("global_compression_ratio");
   ConfigReader groups = reader.object("config_groups");
   bool activations = false;
   for (const std::string& name : groups.unread_keys()) {
@@ -75,12 +83,16 @@ void read_compressed_tensors(ConfigReader& reader, QuantizationConfig& config) {
     for (const std::string& target : group.strings("targets")) {
       QuantizationRule rule{QuantizationRule::Kind::kExact, target, scheme};
       if (target == "Linear") rule = {QuantizationRule::Kind::kEveryLinear, "Linear", scheme};
-      if (target.starts_with(kRegexPrefix)) rule = {QuantizationRule::Kind::kRegex, target.substr(kRegexPrefix.size()), scheme};
+      if (target.starts_with(kRegexPrefix))
+        rule = {QuantizationRule::Kind::kRegex, target.substr(kRegexPrefix.size()), scheme};
       config.rules.push_back(std::move(rule));
     }
   }
   reader.value("format");
-  if (activations) reader.warn("key 'quantization_config': activations are not quantized, only weights: results are closer to the model before quantization");
+  if (activations)
+    reader.warn(
+        "key 'quantization_config': activations are not quantized, only weights: results are closer to the model "
+        "before quantization");
 }
 
 }  // namespace llmc

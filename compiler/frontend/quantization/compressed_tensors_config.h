@@ -1,4 +1,5 @@
-// `quantization_config` of compressed-tensors. Source: compressed-tensors, quantization/quant_config.py and quant_args.py.
+// `quantization_config` of compressed-tensors. Source: compressed-tensors, quantization/quant_config.py and
+// quant_args.py.
 #pragma once
 
 #include "compiler/frontend/quantization/quantization_config.h"

@@ -11,17 +11,20 @@ llm::Error ModuleTensors::error(const TensorInfo& tensor, const std::string& wha
   return {checkpoint_.files()[tensor.file].path + ": tensor " + quote(tensor.name) + ": " + what};
 }
 
-llm::Result<TensorInfo> ModuleTensors::get(std::string_view suffix, const std::vector<int64_t>& shape, std::initializer_list<DType> dtypes) const {
+llm::Result<TensorInfo> ModuleTensors::get(std::string_view suffix, const std::vector<int64_t>& shape,
+                                           std::initializer_list<DType> dtypes) const {
   const TensorInfo* tensor = find(suffix);
   if (!tensor)
-    return llm::Error{checkpoint_.files()[0].path + ": tensor " + quote(name_ + "." + std::string(suffix)) + " is missing, expected shape " + shape_text(shape)};
+    return llm::Error{checkpoint_.files()[0].path + ": tensor " + quote(name_ + "." + std::string(suffix)) +
+                      " is missing, expected shape " + shape_text(shape)};
   if (std::find(dtypes.begin(), dtypes.end(), tensor->dtype) == dtypes.end()) {
     std::string expected;
     for (DType dtype : dtypes) expected += (expected.empty() ? "" : " or ") + std::string(dtype_name(dtype));
     return error(*tensor, "found dtype " + std::string(dtype_name(tensor->dtype)) + ", expected " + expected);
   }
   if (tensor->shape != shape)
-    return error(*tensor, "found shape " + shape_text(tensor->shape) + ", expected " + shape_text(shape) + " from config.json and quantization_config");
+    return error(*tensor, "found shape " + shape_text(tensor->shape) + ", expected " + shape_text(shape) +
+                              " from config.json and quantization_config");
   return *tensor;
 }
 
@@ -31,11 +34,12 @@ llm::Result<TensorInfo> ModuleTensors::get_scales(std::string_view suffix, const
 
 llm::Status ModuleTensors::check_multiple(const char* what, int64_t size, int64_t multiple) const {
   if (size % multiple == 0) return {};
-  return llm::Error{"module " + quote(name_) + ": found " + std::to_string(size) + " " + what + ", expected a multiple of " + std::to_string(multiple) +
-                    " in this packing"};
+  return llm::Error{"module " + quote(name_) + ": found " + std::to_string(size) + " " + what +
+                    ", expected a multiple of " + std::to_string(multiple) + " in this packing"};
 }
 
-llm::Status ModuleTensors::read_scales_by_shape(std::string_view suffix, const QuantizationScheme& scheme, QuantizedWeight& weight) const {
+llm::Status ModuleTensors::read_scales_by_shape(std::string_view suffix, const QuantizationScheme& scheme,
+                                                QuantizedWeight& weight) const {
   const TensorInfo* tensor = find(suffix);
   const std::vector<int64_t> found = tensor ? tensor->shape : std::vector<int64_t>{rows_, 1};
   const auto cover = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
@@ -69,7 +73,8 @@ llm::Status ModuleTensors::read_group_of(std::string_view suffix, QuantizedWeigh
     int32_t group;
     std::memcpy(&group, bytes.data() + k * static_cast<int64_t>(sizeof group), sizeof group);
     if (group < 0 || group >= groups)
-      return error(tensor, "found group " + std::to_string(group) + " of column " + std::to_string(k) + ", expected 0 to " + std::to_string(groups - 1));
+      return error(tensor, "found group " + std::to_string(group) + " of column " + std::to_string(k) +
+                               ", expected 0 to " + std::to_string(groups - 1));
     ++sizes[static_cast<size_t>(group)];
     sorted &= group == k / weight.group;
   }
@@ -80,8 +85,8 @@ llm::Status ModuleTensors::read_group_of(std::string_view suffix, QuantizedWeigh
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t expected = std::min(weight.group, cols_ - g * weight.group);
     if (sizes[static_cast<size_t>(g)] != expected)
-      return error(tensor, "found " + std::to_string(sizes[static_cast<size_t>(g)]) + " columns of group " + std::to_string(g) + ", expected " +
-                               std::to_string(expected));
+      return error(tensor, "found " + std::to_string(sizes[static_cast<size_t>(g)]) + " columns of group " +
+                               std::to_string(g) + ", expected " + std::to_string(expected));
   }
   weight.group_of = tensor;
   return {};

@@ -25,12 +25,14 @@ class ModuleTensors {
   // Tensor NAME.`suffix`, or null.
   const TensorInfo* find(std::string_view suffix) const { return checkpoint_.find(name_ + "." + std::string(suffix)); }
   // Errors name the tensor: missing, another shape, another dtype.
-  llm::Result<TensorInfo> get(std::string_view suffix, const std::vector<int64_t>& shape, std::initializer_list<DType> dtypes) const;
+  llm::Result<TensorInfo> get(std::string_view suffix, const std::vector<int64_t>& shape,
+                              std::initializer_list<DType> dtypes) const;
   llm::Result<TensorInfo> get_scales(std::string_view suffix, const std::vector<int64_t>& shape) const;
   llm::Error error(const TensorInfo& tensor, const std::string& what) const;
 
   // Scales of whole rows, one for all, or of blocks of rows x columns, as their shape says; sets the group of `weight`.
-  llm::Status read_scales_by_shape(std::string_view suffix, const QuantizationScheme& scheme, QuantizedWeight& weight) const;
+  llm::Status read_scales_by_shape(std::string_view suffix, const QuantizationScheme& scheme,
+                                   QuantizedWeight& weight) const;
   // `suffix` [cols]: the group of each column. Columns in the order of their groups need nothing.
   llm::Status read_group_of(std::string_view suffix, QuantizedWeight& weight) const;
   // Divides the columns into groups of `group`, or all in one if that is 0.

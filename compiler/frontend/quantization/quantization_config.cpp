@@ -15,13 +15,64 @@ constexpr size_t kMaxPatternBytes = 4096;
 
 // Keys that say how the quantization was made, or what a run time may do; none changes the weights.
 constexpr std::string_view kIgnored[] = {
-    "_load_in_4bit", "_load_in_8bit", "act_group_aware", "activation_scheme", "amp", "autoround_version", "backend", "batch_size",
-    "block_name_to_quantize", "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "bnb_4bit_use_double_quant", "cache_block_outputs", "damp_auto_increment",
-    "damp_percent", "data_type", "dataset", "do_fuse", "enable_quanted_input", "exllama_config", "fuse_max_seq_len", "gradient_accumulate_steps", "ignored_layers", "is_marlin_format",
-    "iters", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight", "llm_int8_skip_modules", "llm_int8_threshold", "lm_head", "low_gpu_mem_usage", "lr",
-    "max_input_length", "meta", "minmax_lr", "model_file_base_name", "model_name_or_path", "model_seqlen", "module_name_preceding_first_block",
-    "modules_in_block_to_quantize", "modules_to_fuse", "modules_to_not_convert", "mse", "nsamples", "offload_to_disk", "pack_dtype", "pad_token_id", "quantizer",
-    "scale_dtype", "seqlen", "static_groups", "to_quant_block_names", "tokenizer", "train_bs", "true_sequential", "use_cuda_fp16", "use_exllama", "v2",
+    "_load_in_4bit",
+    "_load_in_8bit",
+    "act_group_aware",
+    "activation_scheme",
+    "amp",
+    "autoround_version",
+    "backend",
+    "batch_size",
+    "block_name_to_quantize",
+    "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_storage",
+    "bnb_4bit_use_double_quant",
+    "cache_block_outputs",
+    "damp_auto_increment",
+    "damp_percent",
+    "data_type",
+    "dataset",
+    "do_fuse",
+    "enable_quanted_input",
+    "exllama_config",
+    "fuse_max_seq_len",
+    "gradient_accumulate_steps",
+    "ignored_layers",
+    "is_marlin_format",
+    "iters",
+    "llm_int8_enable_fp32_cpu_offload",
+    "llm_int8_has_fp16_weight",
+    "llm_int8_skip_modules",
+    "llm_int8_threshold",
+    "lm_head",
+    "low_gpu_mem_usage",
+    "lr",
+    "max_input_length",
+    "meta",
+    "minmax_lr",
+    "model_file_base_name",
+    "model_name_or_path",
+    "model_seqlen",
+    "module_name_preceding_first_block",
+    "modules_in_block_to_quantize",
+    "modules_to_fuse",
+    "modules_to_not_convert",
+    "mse",
+    "nsamples",
+    "offload_to_disk",
+    "pack_dtype",
+    "pad_token_id",
+    "quantizer",
+    "scale_dtype",
+    "seqlen",
+    "static_groups",
+    "to_quant_block_names",
+    "tokenizer",
+    "train_bs",
+    "true_sequential",
+    "use_cuda_fp16",
+    "use_exllama",
+    "v2",
 };
 
 void every_linear(QuantizationConfig& config, const QuantizationScheme& scheme) {
@@ -78,7 +129,8 @@ void read_gptq(ConfigReader& reader, QuantizationConfig& config) {
     reader.refuse(reader.has("checkpoint_format") ? "checkpoint_format" : "format", "'gptq' or 'gptq_v2'");
   }
   every_linear(config, scheme);
-  if (reader.has("dynamic") && !reader.value("dynamic").is_boolean()) read_dynamic(reader.object("dynamic"), scheme, config);
+  if (reader.has("dynamic") && !reader.value("dynamic").is_boolean())
+    read_dynamic(reader.object("dynamic"), scheme, config);
 }
 
 void read_awq(ConfigReader& reader, QuantizationConfig& config) {
@@ -131,7 +183,8 @@ bool matches(const QuantizationRule& rule, std::string_view module) {
     case QuantizationRule::Kind::kExact:
       return rule.pattern == module;
     case QuantizationRule::Kind::kRegex:
-      return std::regex_search(module.begin(), module.end(), std::regex(rule.pattern), std::regex_constants::match_continuous);
+      return std::regex_search(module.begin(), module.end(), std::regex(rule.pattern),
+                               std::regex_constants::match_continuous);
     case QuantizationRule::Kind::kEveryLinear:
       break;
   }
@@ -146,7 +199,8 @@ void check_patterns(ConfigReader& reader, const QuantizationConfig& config) {
       if (rule.pattern.size() > kMaxPatternBytes) throw std::regex_error(std::regex_constants::error_complexity);
       std::regex compiled(rule.pattern);
     } catch (const std::regex_error& error) {
-      reader.fail("key 'quantization_config': found the pattern " + quote(rule.pattern) + ", expected a regular expression: " + error.what());
+      reader.fail("key 'quantization_config': found the pattern " + quote(rule.pattern) +
+                  ", expected a regular expression: " + error.what());
     }
   }
 }
@@ -158,11 +212,12 @@ llm::Result<std::optional<QuantizationScheme>> QuantizationConfig::scheme_of(std
   for (const QuantizationRule& rule : rules) {
     if ((found && rule.kind > found->kind) || !matches(rule, module)) continue;
     if (found && rule.kind == found->kind && rule.scheme != found->scheme)
-      return llm::Error{"module " + quote(module) + " is named by " + quote(found->pattern) + " and by " + quote(rule.pattern) +
-                        " of quantization_config, which differ; expected one of them"};
+      return llm::Error{"module " + quote(module) + " is named by " + quote(found->pattern) + " and by " +
+                        quote(rule.pattern) + " of quantization_config, which differ; expected one of them"};
     found = &rule;
   }
-  if (!found) return llm::Error{"module " + quote(module) + " is quantized, but no target of quantization_config names it"};
+  if (!found)
+    return llm::Error{"module " + quote(module) + " is quantized, but no target of quantization_config names it"};
   return found->scheme;
 }
 

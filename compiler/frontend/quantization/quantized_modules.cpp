@@ -6,7 +6,8 @@
 namespace llmc {
 namespace {
 
-llm::Result<QuantizedWeight> read_weight(QuantizationMethod method, const ModuleTensors& module, const QuantizationScheme& scheme) {
+llm::Result<QuantizedWeight> read_weight(QuantizationMethod method, const ModuleTensors& module,
+                                         const QuantizationScheme& scheme) {
   switch (method) {
     case QuantizationMethod::kGptq:
       return read_gptq_weight(module, scheme);
@@ -24,7 +25,8 @@ llm::Result<QuantizedWeight> read_weight(QuantizationMethod method, const Module
 
 }  // namespace
 
-llm::Result<std::optional<QuantizedWeight>> QuantizedModules::read(const std::string& name, const std::string& tensor_prefix, int64_t rows,
+llm::Result<std::optional<QuantizedWeight>> QuantizedModules::read(const std::string& name,
+                                                                   const std::string& tensor_prefix, int64_t rows,
                                                                    int64_t cols) {
   const ModuleTensors module(checkpoint_, tensor_prefix, rows, cols);
   const TensorInfo* dense = module.find("weight");
@@ -32,7 +34,8 @@ llm::Result<std::optional<QuantizedWeight>> QuantizedModules::read(const std::st
     return std::optional<QuantizedWeight>();
   LLM_ASSIGN(const std::optional<QuantizationScheme> scheme, config_.scheme_of(name));
   if (!scheme)
-    return llm::Error{checkpoint_.files()[0].path + ": module " + quote(tensor_prefix) + ": found no 'weight' of F32, F16 or BF16, expected one: " +
+    return llm::Error{checkpoint_.files()[0].path + ": module " + quote(tensor_prefix) +
+                      ": found no 'weight' of F32, F16 or BF16, expected one: " +
                       "quantization_config says that this module is not quantized"};
   LLM_ASSIGN(QuantizedWeight weight, read_weight(config_.method, module, *scheme));
   weight.rows = rows, weight.cols = cols;

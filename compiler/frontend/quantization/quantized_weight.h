@@ -1,4 +1,5 @@
-// The weight of one quantized module: which tensors of a checkpoint hold it, and where codes, zero points and scales lie in these.
+// The weight of one quantized module: which tensors of a checkpoint hold it, and where codes, zero points and scales
+// lie in these.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +40,11 @@ struct ScaleTensor {
 struct QuantizedWeight {
   std::string code;  // of !llm.quantized: "u4"
   int64_t rows = 0, cols = 0;
-  int64_t group = 0;            // columns that share a scale
-  DType scale = DType::kF16;    // as computed with
-  PackedTensor codes;           // [rows, cols]
+  int64_t group = 0;                   // columns that share a scale
+  DType scale = DType::kF16;           // as computed with
+  PackedTensor codes;                  // [rows, cols]
   std::optional<PackedTensor> zeros;   // [rows, groups]; none: 2^(bits - 1)
-  ScaleTensor scales;           // [rows, groups]
+  ScaleTensor scales;                  // [rows, groups]
   std::optional<TensorInfo> group_of;  // the group of every column, where columns are not in the order of their groups
 
   // Tensors of the module that say nothing more: the trivial g_idx, weight_shape, scales of activations.

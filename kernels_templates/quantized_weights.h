@@ -1,10 +1,11 @@
-// Quantized weights, for both kinds of target: what codes mean, where they lie in memory, and how checkpoints pack them. Included
-// behind the types.h of a side. The formulas are those of docs/quantization.md.
+// Quantized weights, for both kinds of target: what codes mean, where they lie in memory, and how checkpoints pack
+// them. Included behind the types.h of a side. The formulas are those of docs/quantization.md.
 #pragma once
 
 #include "abi.h"
 
-// --- Codes ------------------------------------------------------------------------------------------------------------
+// --- Codes
+// ------------------------------------------------------------------------------------------------------------
 
 struct U2 {
   static constexpr int kBits = 2;
@@ -35,8 +36,9 @@ KERNEL_FN float code_value(U2, u32 code) { return static_cast<float>(static_cast
 KERNEL_FN float code_value(U4, u32 code) { return static_cast<float>(static_cast<i32>(code)); }
 KERNEL_FN float code_value(U8, u32 code) { return static_cast<float>(static_cast<i32>(code)); }
 
-// float8_e4m3fn: exponent and fraction move to those of a float, whose exponent is 120 more. The smallest binade has no leading one: it is
-// read as part of the next one, and that part taken off. (Multiplying a subnormal float by 2^120 costs a CPU a trap for each.)
+// float8_e4m3fn: exponent and fraction move to those of a float, whose exponent is 120 more. The smallest binade has no
+// leading one: it is read as part of the next one, and that part taken off. (Multiplying a subnormal float by 2^120
+// costs a CPU a trap for each.)
 KERNEL_FN float code_value(E4m3, u32 code) {
   const u32 magnitude = code & 0x7fu, sign = (code & 0x80u) << 24;
   if (magnitude == 0x7fu) return float_of_bits(0x7fc00000u);
@@ -68,12 +70,12 @@ KERNEL_FN float code_value(Nf4, u32 code) {
 
 // Of bitsandbytes: twelfths of 0, 1/16, 8, 12, 4, 6, 2 and 3, then their negatives.
 KERNEL_FN float code_value(Fp4, u32 code) {
-  constexpr float kTable[8] = {0.0f,        0.0625f / 12, 8.0f / 12, 1.0f,
-                               4.0f / 12,   6.0f / 12,    2.0f / 12, 3.0f / 12};
+  constexpr float kTable[8] = {0.0f, 0.0625f / 12, 8.0f / 12, 1.0f, 4.0f / 12, 6.0f / 12, 2.0f / 12, 3.0f / 12};
   return code & 8u ? -kTable[code & 7u] : kTable[code & 7u];
 }
 
-// --- In memory --------------------------------------------------------------------------------------------------------
+// --- In memory
+// --------------------------------------------------------------------------------------------------------
 
 // 32-bit words of a row of k codes: a multiple of 16 bytes.
 KERNEL_FN i64 code_words(i64 k, i64 bits) { return (k * bits + 127) / 128 * 4; }
@@ -86,14 +88,17 @@ KERNEL_FN i64 interleaved_index(i64 n, i64 column, i64 columns, i64 interleave) 
 KERNEL_FN float bias_at(const LinearQuantizedArgs& a, i64 n) {
   if (!a.bias) return 0.0f;
   if (a.bias_type == 0) return static_cast<const float*>(a.bias)[n];
-  return a.bias_type == 1 ? to_float(static_cast<const f16*>(a.bias)[n]) : to_float(static_cast<const bf16*>(a.bias)[n]);
+  return a.bias_type == 1 ? to_float(static_cast<const f16*>(a.bias)[n])
+                          : to_float(static_cast<const bf16*>(a.bias)[n]);
 }
 
-// --- In a checkpoint --------------------------------------------------------------------------------------------------
+// --- In a checkpoint
+// --------------------------------------------------------------------------------------------------
 
 KERNEL_FN u32 unaligned_word(const void* base, i64 index) {
   const unsigned char* p = static_cast<const unsigned char*>(base) + index * 4;
-  return static_cast<u32>(p[0]) | static_cast<u32>(p[1]) << 8 | static_cast<u32>(p[2]) << 16 | static_cast<u32>(p[3]) << 24;
+  return static_cast<u32>(p[0]) | static_cast<u32>(p[1]) << 8 | static_cast<u32>(p[2]) << 16 |
+         static_cast<u32>(p[3]) << 24;
 }
 
 KERNEL_FN u32 packed_word(const PackedView& v, i64 word, i64 line) {
@@ -119,8 +124,10 @@ KERNEL_FN S checkpoint_scale(const ScaleView& v, i64 row, i64 group) {
   const i64 i = row / v.row_block * v.row_stride + group * v.group_stride;
   if (v.map) {
     const i64 code = static_cast<const unsigned char*>(v.values)[i];
-    // Rounded twice, as by bitsandbytes; a product in float would become part of a fused multiply-add, and give other scales.
-    const double product = static_cast<double>(unaligned_float(v.map, code)) * unaligned_float(v.map_scales, i / v.map_block);
+    // Rounded twice, as by bitsandbytes; a product in float would become part of a fused multiply-add, and give other
+    // scales.
+    const double product =
+        static_cast<double>(unaligned_float(v.map, code)) * unaligned_float(v.map_scales, i / v.map_block);
     return from_float<S>(static_cast<float>(product) + static_cast<float>(v.map_offset));
   }
   const unsigned char* p = static_cast<const unsigned char*>(v.values);
@@ -132,7 +139,8 @@ KERNEL_FN S checkpoint_scale(const ScaleView& v, i64 row, i64 group) {
   return from_float<S>(v.type == 1 ? to_float(f16_of_bits(bits)) : to_float(bf16{bits}));
 }
 
-// Whether words of the weight are words of the checkpoint, or four of its bytes, but for a change that is the same for all.
+// Whether words of the weight are words of the checkpoint, or four of its bytes, but for a change that is the same for
+// all.
 KERNEL_FN bool takes_whole_words(const RepackArgs& a) {
   const PackedView& v = a.codes;
   if (a.order || v.by_column || v.bits != a.dst_bits) return false;
@@ -143,8 +151,9 @@ KERNEL_FN bool takes_whole_words(const RepackArgs& a) {
 KERNEL_FN u32 whole_word(const PackedView& v, i64 row, i64 word) {
   if (v.word_bytes == 4) return packed_word(v, word, row);
   const u32 bytes = unaligned_word(static_cast<const unsigned char*>(v.words) + row * v.line_stride, word);
-  if (v.order) return (bytes >> 4 & 0x0f0f0f0fu) | (bytes & 0x0f0f0f0fu) << 4;  // the first of two codes is the upper one
-  return bytes ^ (v.add ? 0x80808080u : 0u);  // v.add is 128
+  if (v.order)
+    return (bytes >> 4 & 0x0f0f0f0fu) | (bytes & 0x0f0f0f0fu) << 4;  // the first of two codes is the upper one
+  return bytes ^ (v.add ? 0x80808080u : 0u);                         // v.add is 128
 }
 
 // One 32-bit word of codes, and one group's scale and zero point, of the weight that `a` fills.
@@ -159,7 +168,8 @@ KERNEL_FN void repack_word(const RepackArgs& a, i64 row, i64 word) {
       codes |= packed_value(a.codes, row, a.order ? a.order[p] : p) << (i * a.dst_bits);
     }
   }
-  static_cast<u32*>(a.dst_codes)[interleaved_index(a.dst_row + row, word, code_words(a.k, a.dst_bits), a.interleave)] = codes;
+  static_cast<u32*>(a.dst_codes)[interleaved_index(a.dst_row + row, word, code_words(a.k, a.dst_bits), a.interleave)] =
+      codes;
 }
 
 template <typename S>
@@ -169,7 +179,8 @@ KERNEL_FN void repack_group(const RepackArgs& a, i64 row, i64 group) {
   if (a.dst_zeros) a.dst_zeros[at] = static_cast<unsigned char>(packed_value(a.zeros, row, group));
 }
 
-// The columns of one group, in their order. Files that changed since the compiler read them must not make it write elsewhere.
+// The columns of one group, in their order. Files that changed since the compiler read them must not make it write
+// elsewhere.
 KERNEL_FN void order_group(const GroupOrderArgs& a, i64 group) {
   i64 next = group * a.group;
   const i64 end = min_of(next + a.group, a.k);
