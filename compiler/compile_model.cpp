@@ -122,6 +122,7 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
   report.warnings = config.warnings;
   LLM_ASSIGN(Checkpoint checkpoint, Checkpoint::open(o.model_dir));
   LLM_ASSIGN(ModelWeights weights, match_weights(config, checkpoint));
+  report.warnings.insert(report.warnings.end(), weights.warnings().begin(), weights.warnings().end());
   LLM_ASSIGN(StepLimits limits, step_limits(o, config));
   LLM_ASSIGN(llm::ScalarType kv, kv_type(o.kv_dtype, weights.linear_dtype()));
 

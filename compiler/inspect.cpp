@@ -27,13 +27,33 @@ __attribute__((format(printf, 2, 3))) void print(std::string& out, const char* f
   out += line;
 }
 
+const char* code_text(uint8_t code) {
+  switch (static_cast<llm::CodeType>(code)) {
+    case llm::CodeType::kU2: return "u2";
+    case llm::CodeType::kU4: return "u4";
+    case llm::CodeType::kU8: return "u8";
+    case llm::CodeType::kE4M3: return "e4m3";
+    case llm::CodeType::kNf4: return "nf4";
+    case llm::CodeType::kFp4: break;
+  }
+  return "fp4";
+}
+
 const char* dtype_text(uint8_t dtype) {
+  if (dtype == llm::kInt32Dtype) return "i32";
   switch (static_cast<llm::ScalarType>(dtype)) {
     case llm::ScalarType::kF16: return "f16";
     case llm::ScalarType::kBF16: return "bf16";
     case llm::ScalarType::kF32: break;
   }
   return "f32";
+}
+
+// "u4 group 128 zeros scale f16", or the type alone.
+std::string type_text(const fb::WeightT& w) {
+  if (!w.quantization) return dtype_text(w.dtype);
+  const fb::QuantizationT& q = *w.quantization;
+  return std::string(code_text(q.code)) + " group " + std::to_string(q.group) + (q.zeros ? " zeros" : "") + " scale " + dtype_text(w.dtype);
 }
 
 double mb(uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
@@ -105,14 +125,14 @@ ordered_json to_json(const llm::PlanFile& file) {
       jt["kernels"].push_back({{"name", k->name}, {"instance", k->instance}, {"threads", k->threads}, {"shared_bytes", k->shared_bytes},
                                {"registers", k->registers}, {"spill_bytes", k->spill_bytes}});
     for (const auto& g : t->programs) {
-      ordered_json jp = {{"kind", g->kind == fb::ProgramKind::sample ? "sample" : "forward"}, {"tokens", g->tokens}, {"seqs", g->seqs},
+      ordered_json jp = {{"kind", fb::EnumNameProgramKind(g->kind)}, {"tokens", g->tokens}, {"seqs", g->seqs},
                          {"logits", g->logits}, {"launches", g->launches.size()}};
       for (const Choice& c : choices(*t, *g))
         jp["choices"].push_back({{"op", c.op}, {"variant", c.variant}, {"launches", c.launches}, {"runner_up", c.runner_up}});
       jt["programs"].push_back(jp);
     }
     for (const auto& w : t->weights)
-      jt["weights"].push_back({{"name", w->name}, {"rows", w->rows}, {"cols", w->cols}, {"dtype", dtype_text(w->dtype)},
+      jt["weights"].push_back({{"name", w->name}, {"rows", w->rows}, {"cols", w->cols}, {"dtype", type_text(*w)},
                                {"layout", fb::EnumNameWeightLayout(w->layout)}, {"bytes", w->bytes}, {"embedded", w->segment >= 0}});
     j["targets"].push_back(jt);
   }
@@ -132,7 +152,7 @@ void describe_target(const fb::PlanT& p, const fb::TargetT& t, std::string& out)
   }
   print(out, "  programs (%zu):\n", t.programs.size());
   for (const auto& g : t.programs) {
-    print(out, "    %s tokens %u, sequences %u, logit rows %u: %zu launches\n", g->kind == fb::ProgramKind::sample ? "sample" : "forward",
+    print(out, "    %s tokens %u, sequences %u, logit rows %u: %zu launches\n", fb::EnumNameProgramKind(g->kind),
           g->tokens, g->seqs, g->logits, g->launches.size());
     for (const Choice& c : choices(t, *g))
       print(out, "      %4zu x %-44s %-18s%s%s\n", c.launches, c.op.c_str(), c.variant.c_str(), c.runner_up.empty() ? "" : "  runner-up ",
@@ -141,7 +161,7 @@ void describe_target(const fb::PlanT& p, const fb::TargetT& t, std::string& out)
   print(out, "  weights (%zu):\n", t.weights.size());
   for (const auto& w : t.weights)
     print(out, "    %-52s [%llu, %llu] %s %s %.2f MB%s\n", w->name.c_str(), static_cast<unsigned long long>(w->rows),
-          static_cast<unsigned long long>(w->cols), dtype_text(w->dtype), fb::EnumNameWeightLayout(w->layout), mb(w->bytes),
+          static_cast<unsigned long long>(w->cols), type_text(*w).c_str(), fb::EnumNameWeightLayout(w->layout), mb(w->bytes),
           w->segment >= 0 ? " embedded" : "");
 }
 

@@ -9,7 +9,9 @@
 #include "kernels_templates/abi.h"
 #include "passes/KernelShapes.h"
 #include "passes/KvGroups.h"
+#include "passes/QuantizedWeights.h"
 #include "plan/mapped_file.h"
+#include "plan/plan_tensors.h"
 
 namespace llmc {
 namespace {
@@ -38,6 +40,17 @@ std::unique_ptr<fb::ExternalCallT> external_call(exec::GemmOp gemm) {
   call->k = static_cast<uint32_t>(gemm.getK());
   call->workspace_bytes = kGemmWorkspaceBytes;
   return call;
+}
+
+uint8_t dtype_in_plan(DType dtype) {
+  if (dtype == DType::kI32) return llm::kInt32Dtype;
+  return dtype_bits(dtype) == 8 ? llm::kByteDtype : static_cast<uint8_t>(scalar_type_of(dtype));
+}
+
+fb::WeightLayout layout_of(llvm::StringRef name) {
+  for (fb::WeightLayout layout : fb::EnumValuesWeightLayout())
+    if (name == fb::EnumNameWeightLayout(layout)) return layout;
+  return fb::WeightLayout::rows;  // not reached: the verifier of exec.weight knows the same names
 }
 
 // The number that a name was given. Io fields and states are no symbols: nothing before the emitter has checked them.
@@ -113,15 +126,15 @@ void PlanEmitter::add_sources(const ModelWeights& weights) {
     f->header_hash = std::make_unique<fb::Hash128>(__builtin_bswap64(low), __builtin_bswap64(high));
     plan_.files.push_back(std::move(f));
   }
-  for (const Weight& w : weights.all()) {
-    if (tensor_index_.count(w.tensor.name)) continue;
+  for (const TensorInfo& source : weights.sources()) {
+    if (tensor_index_.count(source.name)) continue;
     auto t = std::make_unique<fb::SourceTensorT>();
-    t->key = w.tensor.name;
-    t->file = static_cast<uint32_t>(w.tensor.file);
-    t->dtype = static_cast<uint8_t>(scalar_type_of(w.tensor.dtype));
-    t->rows = static_cast<uint64_t>(w.tensor.shape[0]);
-    t->cols = w.tensor.shape.size() == 2 ? static_cast<uint64_t>(w.tensor.shape[1]) : 1;
-    t->offset = checkpoint_.files()[w.tensor.file].data_offset + w.tensor.begin;
+    t->key = source.name;
+    t->file = static_cast<uint32_t>(source.file);
+    t->dtype = dtype_in_plan(source.dtype);
+    t->rows = source.shape.empty() ? 1 : static_cast<uint64_t>(source.shape[0]);
+    t->cols = source.shape.size() == 2 ? static_cast<uint64_t>(source.shape[1]) : 1;
+    t->offset = checkpoint_.files()[source.file].data_offset + source.begin;
     tensor_index_[t->key] = static_cast<uint32_t>(plan_.tensors.size());
     plan_.tensors.push_back(std::move(t));
   }
@@ -208,7 +221,7 @@ llm::Status PlanEmitter::add_target(const Target& target, mlir::ModuleOp module,
   out->features = target.features;
   kernel_index_.clear(), weight_index_.clear(), constant_index_.clear(), state_index_.clear();
   LLM_TRY(add_kernels(*out, module, code, target.kind == TargetKind::kCuda));
-  LLM_TRY(add_weights(*out, module));
+  LLM_TRY(add_weights(*out, module, target.kind));
   for (auto c : module.getOps<exec::ConstantOp>()) {
     auto constant = std::make_unique<fb::ConstantT>();
     constant->name = c.getSymName().str();
@@ -260,16 +273,29 @@ llm::Status PlanEmitter::add_kernels(fb::TargetT& out, mlir::ModuleOp module, co
   return {};
 }
 
-llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module) {
+llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module, TargetKind target) {
   for (auto w : module.getOps<exec::WeightOp>()) {
     auto weight = std::make_unique<fb::WeightT>();
     weight->name = w.getSymName().str();
     weight->rows = w.getRows();
     weight->cols = w.getCols();
     weight->bytes = w.getBytes();
-    weight->layout = w.getLayout() == "interleaved16" ? fb::WeightLayout::interleaved16
-                     : w.getLayout() == "row_scale"   ? fb::WeightLayout::row_scale
-                                                      : fb::WeightLayout::rows;
+    weight->layout = layout_of(w.getLayout());
+    if (auto type = mlir::dyn_cast<ops::QuantizedType>(w.getElement())) {
+      const llm::QuantizedShape shape = quantized_shape(type, 1, 1, target);
+      weight->dtype = static_cast<uint8_t>(scalar_type(type.getScale()));
+      weight->quantization = std::make_unique<fb::QuantizationT>();
+      weight->quantization->code = static_cast<uint8_t>(shape.code);
+      weight->quantization->group = shape.group;
+      weight->quantization->zeros = shape.zeros;
+      weight->quantization->interleave = static_cast<uint32_t>(shape.interleave);
+    }
+    if (weight->layout == fb::WeightLayout::order) weight->dtype = llm::kInt32Dtype;
+    if (weight->quantization || weight->layout == fb::WeightLayout::order) {  // filled by the program init
+      weight_index_[weight->name] = static_cast<uint32_t>(out.weights.size());
+      out.weights.push_back(std::move(weight));
+      continue;
+    }
     if (auto init = w.getInitKernel()) weight->init_kernel = static_cast<int32_t>(kernel_index_[init->str()]);
     if (auto source = w.getSource()) {  // computed, not copied
       weight->source = static_cast<int32_t>(weight_index_[source->str()]);
@@ -347,7 +373,7 @@ void PlanEmitter::add_states(fb::TargetT& out, mlir::ModuleOp module) {
 
 llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) {
   auto p = std::make_unique<fb::ProgramT>();
-  p->kind = program.getKind() == "sample" ? fb::ProgramKind::sample : fb::ProgramKind::forward;
+  p->kind = program.getKind() == "sample" ? fb::ProgramKind::sample : program.getKind() == "init" ? fb::ProgramKind::init : fb::ProgramKind::forward;
   p->tokens = static_cast<uint32_t>(program.getTokens());
   p->seqs = static_cast<uint32_t>(program.getSeqs());
   p->logits = static_cast<uint32_t>(program.getLogits());
@@ -363,6 +389,7 @@ llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) 
     };
     if (auto o = mlir::dyn_cast<exec::WeightPtrOp>(op))
       return named(fb::SlotKind::weight, weight_index_, o.getWeight());
+    if (auto o = mlir::dyn_cast<exec::SourceOp>(op)) return named(fb::SlotKind::source, tensor_index_, o.getKey());
     if (auto o = mlir::dyn_cast<exec::ConstantPtrOp>(op))
       return named(fb::SlotKind::constant, constant_index_, o.getConstant());
     if (auto o = mlir::dyn_cast<exec::IoOp>(op)) return named(fb::SlotKind::io, io_index_, o.getField());
@@ -414,6 +441,41 @@ llm::Status PlanEmitter::add_program(fb::TargetT& out, exec::ProgramOp program) 
     LLM_ASSIGN(p->persistent, persistent_launch(*kernel, p->launches.size()));
   }
   out.programs.push_back(std::move(p));
+  if (embed_ && program.getKind() == "init") return embed_init(out, program);
+  return {};
+}
+
+// Runs the program init here, in place of the machine that loads the plan, and leaves it out.
+llm::Status PlanEmitter::embed_init(fb::TargetT& out, exec::ProgramOp program) {
+  const std::unique_ptr<fb::ProgramT> init = std::move(out.programs.back());
+  out.programs.pop_back();
+  // The launches that fill each weight; all of a weight's come one behind the other, but for the orders that they read.
+  std::map<uint32_t, std::vector<const fb::LaunchT*>> launches;
+  size_t i = 0;
+  for (auto launch : program.block().getOps<exec::LaunchOpInterface>()) {
+    for (auto [pointer, access] : llvm::zip(launch.getPointers(), launch.getAccess()))
+      if (access == exec::kWrite) {
+        launches[weight_index_.at(mlir::cast<exec::WeightPtrOp>(pointer.getDefiningOp()).getWeight().str())].push_back(init->launches[i].get());
+        break;
+      }
+    ++i;
+  }
+  InitWeights made(checkpoint_, plan_, out);
+  for (const bool orders : {true, false}) {
+    for (const auto& [index, list] : launches) {
+      fb::WeightT& w = *out.weights[index];
+      if ((w.layout == fb::WeightLayout::order) != orders) continue;
+      // Names follow from the source tensors.
+      const std::string recipe = w.name + "," + std::to_string(w.quantization ? w.quantization->interleave : 0) + "," + std::to_string(w.bytes);
+      const auto it = embedded_.find(recipe);
+      LLM_ASSIGN(const std::span<const std::byte> bytes, made.make(index, list));
+      if (it == embedded_.end()) {
+        LLM_ASSIGN(const uint32_t segment, writer_->add(fb::SegmentKind::weights, bytes, fb::Compression::none));
+        embedded_[recipe] = static_cast<int32_t>(segment);
+      }
+      w.segment = embedded_[recipe];
+    }
+  }
   return {};
 }
 

@@ -5,8 +5,9 @@
 #include <map>
 
 #include "kernels_templates/variant.h"
-// The recipe kernel itself, built for this machine.
+// The recipe kernels themselves, built for this machine.
 #include "x86/pack.h"
+#include "x86/repack.h"
 
 namespace llmc {
 namespace {
@@ -77,6 +78,58 @@ llm::Result<uint32_t> embed_weight(llm::PlanWriter& writer, const Checkpoint& ch
   Embedder embedder(checkpoint, plan, weight);
   return writer.add_streamed(fb::SegmentKind::weights, weight.bytes,
                              [&](uint64_t offset, std::span<std::byte> piece) { return embedder.fill(offset, piece); });
+}
+
+llm::Result<const llm::MappedFile*> InitWeights::map(uint32_t file) {
+  const auto it = maps_.find(file);
+  if (it != maps_.end()) return &it->second;
+  LLM_ASSIGN(llm::MappedFile mapped, checkpoint_.map(file));
+  return &maps_.emplace(file, std::move(mapped)).first->second;
+}
+
+llm::Result<std::vector<uint64_t>> InitWeights::arguments(const fb::LaunchT& launch, uint32_t weight, std::byte* bytes) {
+  std::vector<uint64_t> slots;
+  for (const fb::Slot& s : launch.slots) {
+    if (s.kind() == fb::SlotKind::value) {
+      slots.push_back(s.value());
+    } else if (s.kind() == fb::SlotKind::source) {
+      const fb::SourceTensorT& t = *plan_.tensors[s.index()];
+      LLM_ASSIGN(const llm::MappedFile* file, map(t.file));
+      slots.push_back(reinterpret_cast<uint64_t>(file->bytes().data() + t.offset));
+    } else {
+      const std::byte* base = s.index() == weight ? bytes : orders_.at(s.index()).data();
+      slots.push_back(reinterpret_cast<uint64_t>(base) + s.value());
+    }
+  }
+  return slots;
+}
+
+llm::Result<std::span<const std::byte>> InitWeights::make(uint32_t index, std::span<const fb::LaunchT* const> launches) {
+  const fb::WeightT& w = *target_.weights[index];
+  std::vector<std::byte>& bytes = w.layout == fb::WeightLayout::order ? orders_[index] : bytes_;
+  bytes.assign(w.bytes, std::byte{0});
+  for (const fb::LaunchT* launch : launches) {
+    LLM_ASSIGN(const std::vector<uint64_t> slots, arguments(*launch, index, bytes.data()));
+    if (w.layout == fb::WeightLayout::order) {
+      llm_abi::GroupOrderArgs args;
+      std::memcpy(&args, slots.data(), sizeof args);
+      group_order(args, Tile{0, 0, 0});
+      continue;
+    }
+    llm_abi::RepackArgs args;
+    static_assert(sizeof args % sizeof(uint64_t) == 0);
+    std::memcpy(&args, slots.data(), sizeof args);
+    const i64 blocks = (args.dst_row + args.rows + kRepackRows - 1) / kRepackRows - args.dst_row / kRepackRows;
+    for (u32 y = 0; y < blocks; ++y) {
+      const Tile tile{0, y, 0};
+      switch (static_cast<llm::ScalarType>(w.dtype)) {
+        case llm::ScalarType::kF32: repack<float>(args, tile); break;
+        case llm::ScalarType::kF16: repack<f16>(args, tile); break;
+        case llm::ScalarType::kBF16: repack<bf16>(args, tile); break;
+      }
+    }
+  }
+  return std::span<const std::byte>(bytes);
 }
 
 }  // namespace llmc

@@ -190,6 +190,36 @@ struct LinearArgs {
   const void* w_map;
 };
 
+// out[r, n] = sum_k x[r, k] * w[n, k] (+ bias[n]) with a quantized w, accumulated in fp32: w[n, k] = (code - zero) * scale for integer codes,
+// value(code) * scale for the others; zero and scale are those of row n and group k / group. docs/quantization.md has the layouts:
+// CUDA: codes [N, K], scales and zeros [N, groups], row-major. x86: 16 rows interleaved.
+struct LinearQuantizedArgs {
+  const StepCounts* counts;
+  const void* x;               // [rows, K] of the operand type, its columns in the order of the codes
+  const void* codes;
+  const void* scales;          // of the scale type
+  const unsigned char* zeros;  // or null: `zero` everywhere
+  const void* bias;            // [N] of bias_type, or null
+  float* out;                  // [rows, N]
+  i64 row_count;
+  i64 n;
+  i64 k;
+  i64 group;                   // columns that share a scale; the last group may be shorter
+  i64 zero;
+  i64 bias_type;               // llm::ScalarType
+};
+
+// out[r, p] = x[r, order[p]]. Grid: (column tiles, rows).
+struct GatherColumnsArgs {
+  const StepCounts* counts;
+  const float* x;    // [rows, width], rows x_stride elements apart
+  const i32* order;  // [width]
+  float* out;        // [rows, width], contiguous
+  i64 row_count;
+  i64 width;
+  i64 x_stride;
+};
+
 // A linear layer with what stands around it in a decoder layer. p[r, c] = s[r] * sum_k x[r, k] * w[c, k] (+ bias[c]), where s is 1, or
 // with `squares` the scale of an RMS norm whose weight is already in x: s[r] = 1 / sqrt(sum over parts of squares[part, r] / k + eps).
 //   linear:     out[r, c] = p[r, c], float32 [rows, N]
@@ -386,6 +416,64 @@ struct PackArgs {
   i64 k;
   i64 src_stride;   // elements between rows of src
   i64 dst_row;      // first destination row
+};
+
+// Integers in a checkpoint, packed into words, lowest bits first: value i of line j takes bits [p * bits, (p + 1) * bits) of the unit
+// that it belongs to, a unit being unit_words words that hold unit_values values, p = i % unit_values (or, with an order, its nibble
+// number i % unit_values). Word w of line j has index w * word_stride + j * line_stride. What is read is (value + add) mod 2^bits.
+struct PackedView {
+  const void* words;  // possibly unaligned
+  i64 word_bytes;     // 1 or 4
+  i64 bits;
+  i64 unit_values;
+  i64 unit_words;
+  i64 word_stride;
+  i64 line_stride;
+  i64 order;          // 0: none
+  i64 add;
+  i64 by_column;      // 0: a line is a row of the weight; 1: a column, or a group of columns
+};
+
+// Scales in a checkpoint: that of row n and group g has index i = n / row_block * row_stride + g * group_stride, and is values[i] /
+// divisor; with a map, values are bytes, and it is map[values[i]] * map_scales[i / map_block] + map_offset.
+struct ScaleView {
+  const void* values;       // possibly unaligned, as are the others
+  i64 type;                 // llm::ScalarType of values
+  i64 row_block;
+  i64 row_stride;
+  i64 group_stride;
+  double divisor;
+  const void* map;          // float32 [256], or null
+  const void* map_scales;   // float32
+  i64 map_block;
+  double map_offset;
+};
+
+// Init program: brings the rows of one source module of a quantized weight into the layout that linear_quantized reads. Column p of the
+// weight is column order[p] of the source. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
+struct RepackArgs {
+  PackedView codes;           // [rows, k]
+  PackedView zeros;           // [rows, groups]; without words: none
+  ScaleView scales;           // [rows, groups]
+  const i32* order;           // [k], or null
+  void* dst_codes;            // these three: of the whole weight
+  void* dst_scales;           // of the scale type
+  unsigned char* dst_zeros;
+  i64 rows;
+  i64 k;
+  i64 group;
+  i64 dst_bits;               // of a code in dst_codes
+  i64 dst_row;
+  i64 interleave;             // rows that are interleaved: 1 or 16
+};
+
+// Init program: order = 0 .. k-1, sorted by group_of, equal ones in their order. `group` columns are of each group, fewer of the last.
+// Grid: one block.
+struct GroupOrderArgs {
+  const void* group_of;  // int32 [k], possibly unaligned
+  i32* order;            // out [k]
+  i64 k;
+  i64 group;
 };
 
 // Init program: scale[n] = the power of two 2^e such that |w[n, :]| * 2^-e fits fp16 with the largest exponent. Grid: one block a row.

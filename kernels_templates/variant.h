@@ -3,7 +3,7 @@
 //
 // A variant is a template in `file`: a body function
 //     template <types..., params...> KERNEL_FN void body(const Args& args, Tile tile, char* shared)
-// and an instance names it with its types in the order weight, operand, KV (those that the family has), the head dimension
+// and an instance names it with its types in the order code, weight, operand, KV (those that the family has), the head dimension
 // where `head_dims` is not empty, then `params`: "linear_gemv<bf16, float, 4>".
 #pragma once
 
@@ -14,6 +14,13 @@ namespace llm {
 enum class ScalarType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
 
 enum TypeMask : uint32_t { kNoType = 0, kF32Bit = 1, kF16Bit = 2, kBF16Bit = 4, kAnyType = 7 };
+
+// How quantized weights are stored: unsigned integers of 2, 4 or 8 bits, float8_e4m3fn, or 4-bit indices into a table of 16 values.
+enum class CodeType : uint8_t { kU2 = 0, kU4 = 1, kU8 = 2, kE4M3 = 3, kNf4 = 4, kFp4 = 5 };
+
+enum CodeMask : uint32_t {
+  kNoCode = 0, kU2Bit = 1, kU4Bit = 2, kU8Bit = 4, kE4M3Bit = 8, kNf4Bit = 16, kFp4Bit = 32, kAnyCode = 63
+};
 
 // What a variant needs of a target; the target rows of compiler/targets say who has it.
 enum Feature : uint32_t {
@@ -73,6 +80,14 @@ struct Variant {
   int w_box_rows = 0;
   int k_splits = 1;        // linear: blocks that share the K of a tile; the last to finish adds their sums
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
+  uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
+                                  // their groups, too
 };
+
+// A row for quantized weights with these codes.
+constexpr Variant with_codes(Variant variant, uint32_t code_types) {
+  variant.code_types = code_types;
+  return variant;
+}
 
 }  // namespace llm

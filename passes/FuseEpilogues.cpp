@@ -40,9 +40,11 @@ class BucketFusion {
   // The linear layer that computes `v` for one user alone.
   ops::LinearOp sole_linear(mlir::Value v) {
     auto linear = v.getDefiningOp<ops::LinearOp>();
-    return linear && v.hasOneUse() && !belongs_to_library(linear) ? linear : ops::LinearOp();
+    return linear && v.hasOneUse() && !stays_alone(linear) ? linear : ops::LinearOp();
   }
-  bool belongs_to_library(ops::LinearOp linear) {
+  // Left to the vendor's library, or to the kernels of quantized weights, which know no epilogue.
+  bool stays_alone(ops::LinearOp linear) {
+    if (ops::quantized_of(linear.getWeight())) return true;
     return cublas_ && choose_kernel(target_, work_of(linear, bucket_)->shape, "cublas");
   }
 
@@ -89,7 +91,7 @@ class BucketFusion {
     if (!gate || !up || gate.getX() != up.getX() || gate.getOffset() != 0) return;
     auto linear = gate.getX().getDefiningOp<ops::LinearOp>();
     const int64_t half = width_of(glu.getGate());
-    if (!linear || belongs_to_library(linear) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
+    if (!linear || stays_alone(linear) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
     for (mlir::Operation* user : linear->getUsers())
       if (user != gate && user != up) return;
     if (!gate->hasOneUse() || !up->hasOneUse()) return;
@@ -122,7 +124,7 @@ class BucketFusion {
     for (mlir::Operation* user : llvm::to_vector(norm.getResult().getUsers())) {
       auto linear = mlir::dyn_cast<ops::LinearOp>(user);
       auto glu = mlir::dyn_cast<FusedLinearOp>(user);
-      if (linear && !belongs_to_library(linear))
+      if (linear && !stays_alone(linear))
         follow(linear, "plain", linear.getType());
       else if (glu && glu.isGlu() && !glu.getSquares())
         follow(glu, "glu", glu.getResult().getType());
@@ -167,7 +169,7 @@ class BucketFusion {
     const int64_t q_width = width_of(rope.getQ()), k_width = width_of(rope.getK());
     auto fused = q.getX().getDefiningOp<FusedLinearOp>();
     auto plain = q.getX().getDefiningOp<ops::LinearOp>();
-    if (fused ? fused.isGlu() || fused.isAdd() : !plain || belongs_to_library(plain)) return;
+    if (fused ? fused.isGlu() || fused.isAdd() : !plain || stays_alone(plain)) return;
     mlir::Operation* linear = q.getX().getDefiningOp();
     if (std::distance(linear->user_begin(), linear->user_end()) != 3) return;
     if (q.getOffset() != 0 || static_cast<int64_t>(k.getOffset()) != q_width || static_cast<int64_t>(v.getOffset()) != q_width + k_width) return;
@@ -190,7 +192,7 @@ class BucketFusion {
   }
 
   void fuse_plain(ops::LinearOp linear) {
-    if (belongs_to_library(linear)) return;
+    if (stays_alone(linear)) return;
     mlir::OpBuilder b(linear);
     FusedLinearOp fused = build(b, linear, "plain", linear.getLoc(), linear.getType(), {});
     if (!pays(fused, {linear})) return;

@@ -12,9 +12,13 @@ std::vector<ObjectAccess> accesses_of(exec::LaunchOpInterface launch) {
   std::vector<ObjectAccess> accesses;
   for (auto [pointer, access] : llvm::zip(launch.getPointers(), launch.getAccess())) {
     mlir::Operation* op = pointer.getDefiningOp();
-    if (!op || mlir::isa<exec::WeightPtrOp, exec::ConstantPtrOp>(op)) continue;
+    if (!op || mlir::isa<exec::ConstantPtrOp, exec::SourceOp>(op)) continue;
+    auto weight = mlir::dyn_cast<exec::WeightPtrOp>(op);
+    if (weight && op->getParentOfType<exec::ProgramOp>().getKind() != "init") continue;
     ObjectAccess a{.object = "", .access = access, .buffer = mlir::dyn_cast<exec::BufferOp>(op)};
-    if (a.buffer)
+    if (weight)
+      a.object = "weight " + weight.getWeight().str();
+    else if (a.buffer)
       a.object = "buffer " + std::to_string(reinterpret_cast<uintptr_t>(op));
     else if (auto io = mlir::dyn_cast<exec::IoOp>(op))
       a.object = "io " + io.getField().str();

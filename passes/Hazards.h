@@ -10,7 +10,7 @@
 
 namespace llmc {
 
-// An access to a whole object: an activation buffer (by name of its SSA value), a KV layer, a state buffer, an io field.
+// An access to a whole object: an activation buffer (by name of its SSA value), a KV layer, a state buffer, an io field, a weight.
 struct ObjectAccess {
   std::string object;
   int8_t access;           // exec::Access
@@ -19,7 +19,7 @@ struct ObjectAccess {
 
 std::vector<exec::LaunchOpInterface> launches_of(exec::ProgramOp program);
 
-// Weights and constants are never written while a program runs and are left out.
+// Constants and the checkpoint are never written, weights by the program @init only: elsewhere they are left out.
 std::vector<ObjectAccess> accesses_of(exec::LaunchOpInterface launch);
 
 // The last writer and the readers since, of one object, as launches are visited in order.

@@ -1,6 +1,7 @@
 #include "passes/KernelShapes.h"
 
 #include "llvm/ADT/TypeSwitch.h"
+#include "passes/QuantizedWeights.h"
 
 namespace llmc {
 namespace {
@@ -14,6 +15,11 @@ constexpr double kTypicalContext = 512;  // KV entries per sequence that selecti
 double row_bytes(mlir::Value v) { return static_cast<double>(width_of(v) * element_bytes(element_of(v))); }
 
 double weight_bytes(mlir::Value v) {
+  if (auto quantized = ops::quantized_of(v)) {
+    const auto shape = mlir::cast<mlir::RankedTensorType>(v.getType()).getShape();
+    const auto layout = llm::quantized_layout(quantized_shape(quantized, shape[0], shape[1], TargetKind::kCuda));  // less padding than x86
+    return layout ? static_cast<double>(layout->bytes) : 0;
+  }
   double bytes = static_cast<double>(element_bytes(element_of(v)));
   for (int64_t d : mlir::cast<mlir::RankedTensorType>(v.getType()).getShape()) bytes *= static_cast<double>(d);
   return bytes;
@@ -108,6 +114,10 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
         s.k = width_of(o.getX());
         s.exact_operands = keeps_float_activations(op);
+        if (auto quantized = ops::quantized_of(o.getWeight())) {
+          s.family = "linear_quantized";
+          s.weight = scalar_type(quantized.getScale()), s.code = quantized.storage(), s.group = quantized.getGroup();
+        }
         work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
       })
       .Case([&](ops::FusedLinearOp o) {

@@ -28,6 +28,19 @@ const char* type_name(ScalarType type) {
   return "float";
 }
 
+// Of a structure in kernels_templates/quantized_weights.h.
+const char* code_name(CodeType code) {
+  switch (code) {
+    case CodeType::kU2: return "U2";
+    case CodeType::kU4: return "U4";
+    case CodeType::kU8: return "U8";
+    case CodeType::kE4M3: return "E4m3";
+    case CodeType::kNf4: return "Nf4";
+    case CodeType::kFp4: break;
+  }
+  return "Fp4";
+}
+
 uint32_t bit(ScalarType type) { return 1u << static_cast<int>(type); }
 
 bool serves_head_dim(const Variant& v, int64_t head_dim) {
@@ -41,8 +54,14 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
   }
 }
 
+bool serves_codes(const Variant& v, const KernelShape& s) {
+  if (!v.code_types) return !s.code;
+  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0;
+}
+
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
   std::vector<std::string> args;
+  if (v.code_types) args.push_back(code_name(s.code.value_or(CodeType::kU4)));
   if (v.weight_types) args.push_back(type_name(s.weight.value_or(ScalarType::kF32)));
   if (v.operand_types) args.push_back(type_name(s.operand.value_or(ScalarType::kF32)));
   if (v.kv_types) args.push_back(type_name(s.kv.value_or(ScalarType::kF32)));
@@ -69,7 +88,7 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
 bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
   const bool rounds = v.row_scale && s.operand == ScalarType::kF32;  // through fp16 tensor cores
-  return s.family == v.family && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+  return s.family == v.family && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
          v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
@@ -110,6 +129,7 @@ llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape&
   std::string what = "target " + std::string(target.name) + " has no " + shape.family + " kernel";
   if (!forced.empty()) what += " named '" + std::string(forced) + "'";
   what += " for";
+  if (shape.code) what += std::string(" codes ") + code_name(*shape.code) + " in groups of " + std::to_string(shape.group) + ",";
   if (shape.weight) what += std::string(" weights ") + type_name(*shape.weight) + ",";
   if (shape.operand) what += std::string(" operands ") + type_name(*shape.operand) + ",";
   if (shape.kv) what += std::string(" KV ") + type_name(*shape.kv) + ",";
@@ -127,6 +147,7 @@ std::string instance_name(const Variant& v, const KernelShape& s) {
 
 std::string entry_name(const Variant& v, const KernelShape& s) {
   std::string text = std::string(v.family) + "_" + v.name;
+  if (v.code_types) text += std::string("__c_") + code_name(s.code.value_or(CodeType::kU4));
   if (v.weight_types) text += std::string("__w_") + type_name(s.weight.value_or(ScalarType::kF32));
   if (v.operand_types) text += std::string("__x_") + type_name(s.operand.value_or(ScalarType::kF32));
   if (v.kv_types) text += std::string("__kv_") + type_name(s.kv.value_or(ScalarType::kF32));
@@ -151,6 +172,9 @@ std::string args_struct(std::string_view family) {
       {"sample", "SampleArgs"},       {"advance", "AdvanceArgs"},
       {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
       {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
+      {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
+      {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
+      {"group_order", "GroupOrderArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

@@ -17,13 +17,15 @@ class Tuning;
 // A family's work at the size of a bucket.
 struct KernelShape {
   std::string family;
-  std::optional<llm::ScalarType> weight, operand, kv;  // those that the family has
+  std::optional<llm::ScalarType> weight, operand, kv;  // those that the family has; quantized weights: the type of their scales
   int64_t head_dim = 0;                                // attention and rope_kv_write
   int64_t rows = 1, cols = 1, k = 1;                   // output rows and columns, reduction length (attention: KV heads)
   double bytes = 0, flops = 0;                         // least traffic and operations
   bool exact_operands = false;                         // no variant that rounds float32 operands (--activations f32)
   double row_tile_bytes = 0;                           // read again by every tile of rows (attention: the KV entries)
   int64_t least_row_tiles = 1;                         // attention: rows of different sequences share no tile
+  std::optional<llm::CodeType> code = {};              // of quantized weights
+  int64_t group = 0;                                   // their columns that share a scale
 };
 
 // A variant with what it costs: a measured time, or a predicted one.

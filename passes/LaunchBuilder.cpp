@@ -30,6 +30,13 @@ exec::KernelOp ExecSymbols::kernel(const llm::Variant& v, const KernelShape& sha
   return op;
 }
 
+std::string ExecSymbols::weight_name(llvm::StringRef first, size_t sources) {
+  std::string name = first.str();
+  if (sources > 1) name += "+" + std::to_string(sources - 1);
+  if (const int n = weight_names_[name]++; n > 0) name += "#" + std::to_string(n);
+  return name;
+}
+
 exec::WeightOp ExecSymbols::weight(ops::WeightOp source, bool as_linear) {
   const bool interleaved = as_linear && target_.kind == TargetKind::kX86;
   exec::WeightOp& op = weights_[{source.getParts().getAsOpaquePointer(), interleaved}];
@@ -45,10 +52,7 @@ exec::WeightOp ExecSymbols::weight(ops::WeightOp source, bool as_linear) {
     KernelShape shape{.family = "pack", .weight = scalar_type(type.getElementType()), .operand = {}, .kv = {}};
     if (const auto choice = choose_kernel(target_, shape, "")) init = mlir::FlatSymbolRefAttr::get(kernel(*choice->best.variant, shape));
   }
-  // Named after the first source; further sources as "+n", a second buffer of the same sources as "#n".
-  std::string name = mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey().str();
-  if (source.getParts().size() > 1) name += "+" + std::to_string(source.getParts().size() - 1);
-  if (const int n = weight_names_[name]++; n > 0) name += "#" + std::to_string(n);
+  const std::string name = weight_name(mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey(), source.getParts().size());
   op = b.create<exec::WeightOp>(source.getLoc(), name, source.getParts(), rows, cols, type.getElementType(),
                                 interleaved ? "interleaved16" : "rows", bytes, init, mlir::FlatSymbolRefAttr());
   return op;

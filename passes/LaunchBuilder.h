@@ -27,6 +27,8 @@ class ExecSymbols {
   exec::KernelOp kernel(const llm::Variant& variant, const KernelShape& shape);
   // `as_linear`: the layout that the target's linear kernels read; otherwise row-major.
   exec::WeightOp weight(ops::WeightOp source, bool as_linear);
+  // Named after the first of `sources` tensors; further ones as "+n", a second buffer of the same sources as "#n".
+  std::string weight_name(llvm::StringRef first, size_t sources);
   // The power-of-two scale of every row of `weight` (LinearArgs::w_scale).
   llm::Result<exec::WeightOp> row_scale(exec::WeightOp weight);
   exec::ConstantOp constant(llvm::ArrayRef<float> values);

@@ -3,6 +3,7 @@
 #include "passes/KvGroups.h"
 #include "passes/LaunchBuilder.h"
 #include "passes/Passes.h"
+#include "passes/QuantizedWeights.h"
 
 namespace llmc {
 #define GEN_PASS_DEF_LOWERTOEXEC
@@ -27,8 +28,8 @@ std::string layer_name(mlir::Location loc) {
 // Lowers one bucket function to one program.
 class ProgramLowering {
  public:
-  ProgramLowering(mlir::func::FuncOp function, ExecSymbols& symbols, const std::vector<KvGroup>& groups)
-      : function_(function), symbols_(symbols), groups_(groups), bucket_(bucket_of(function)), builder_(function.getContext()) {
+  ProgramLowering(mlir::func::FuncOp function, ExecSymbols& symbols, QuantizedWeights& quantized, const std::vector<KvGroup>& groups)
+      : function_(function), symbols_(symbols), quantized_(quantized), groups_(groups), bucket_(bucket_of(function)), builder_(function.getContext()) {
     mlir::ModuleOp module = symbols.module();
     block_tokens_ = module_int(module, "llm.block_tokens", 16);
     max_batch_ = module_int(module, "llm.max_batch", 1);
@@ -71,8 +72,8 @@ class ProgramLowering {
   View io(const std::string& field) { return pointer<exec::IoOp>("io " + field, builder_.getStringAttr(field)); }
   View state(const std::string& name) { return pointer<exec::StateOp>("state " + name, builder_.getStringAttr(name)); }
   View kv_base(int64_t layer) { return pointer<exec::KvBaseOp>("kv " + std::to_string(layer), builder_.getI64IntegerAttr(layer)); }
-  View weight(mlir::Value v, bool as_linear) {
-    exec::WeightOp op = symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear);
+  View weight(mlir::Value v, bool as_linear) { return address_of(symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear)); }
+  View address_of(exec::WeightOp op) {
     return pointer<exec::WeightPtrOp>("weight " + op.getSymName().str(), mlir::FlatSymbolRefAttr::get(op));
   }
   View counts() { return io("counts"); }
@@ -179,6 +180,15 @@ class ProgramLowering {
           l.read(counts()).read(views_[o.getRows()]).read(views_[o.getX()]).write(result(o.getResult())).i(width_of(o.getX()));
           return emit(l, op);
         })
+        .Case([&](ops::GatherColumnsOp o) -> mlir::LogicalResult {
+          auto part = mlir::cast<ops::PartAttr>(o.getGroupOf().getDefiningOp<ops::WeightOp>().getParts()[0]);
+          const auto order = quantized_.order(part.getKey(), width_of(o.getX()), o.getGroup());
+          if (!order) return o.emitError(order.error().message);
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]).read(address_of(*order)).write(result(o.getResult()));
+          l.i(row_count(o.getX())).i(width_of(o.getX())).i(views_[o.getX()].stride);
+          return emit(l, op);
+        })
         .Case([&](ops::RmsNormOp o) {
           auto l = launch();
           const int64_t group = width_of(o.getWeight());
@@ -194,6 +204,7 @@ class ProgramLowering {
           return emit(l, op);
         })
         .Case([&](ops::LinearOp o) {
+          if (ops::quantized_of(o.getWeight())) return lower_quantized(o);
           const llm::Variant* variant = chosen(o);
           if (variant && variant->external) return lower_gemm(o);
           auto l = launch();
@@ -288,6 +299,24 @@ class ProgramLowering {
         .Case([&](ops::AttentionOp o) { return lower_attention(o); })
         .Case([&](ops::SampleOp o) { return lower_sample(o); })
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
+  }
+
+  mlir::LogicalResult lower_quantized(ops::LinearOp o) {
+    const auto weight_op = quantized_.weight(o.getWeight().getDefiningOp<ops::WeightOp>());
+    if (!weight_op) return o.emitError(weight_op.error().message);
+    const auto type = ops::quantized_of(o.getWeight());
+    const llm::QuantizedLayout sections = quantized_.layout(*weight_op);
+    const View codes = address_of(*weight_op);
+    View scales = codes, zeros = codes;
+    scales.offset += static_cast<int64_t>(sections.scales), zeros.offset += static_cast<int64_t>(sections.zeros);
+    auto l = launch();
+    l.read(counts()).read(views_[o.getX()]).read(codes).read(scales);
+    type.getZeros() ? l.read(zeros) : l.null();
+    o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
+    l.write(result(o.getResult()));
+    l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
+    l.i(o.getBias() ? static_cast<int64_t>(scalar_type(element_of(o.getBias()))) : 0);
+    return emit(l, o);
   }
 
   // A linear layer by the vendor's library, and its bias behind it.
@@ -394,6 +423,7 @@ class ProgramLowering {
 
   mlir::func::FuncOp function_;
   ExecSymbols& symbols_;
+  QuantizedWeights& quantized_;
   const std::vector<KvGroup>& groups_;
   Bucket bucket_;
   mlir::OpBuilder builder_;
@@ -409,8 +439,9 @@ struct LowerToExec : impl::LowerToExecBase<LowerToExec> {
     if (!target) return signalPassFailure();
     const std::vector<KvGroup> groups = kv_groups(module);
     ExecSymbols symbols(module, *target);
+    QuantizedWeights quantized(symbols);
     for (auto function : llvm::to_vector(module.getOps<mlir::func::FuncOp>())) {
-      if (mlir::failed(ProgramLowering(function, symbols, groups).run())) return signalPassFailure();
+      if (mlir::failed(ProgramLowering(function, symbols, quantized, groups).run())) return signalPassFailure();
       function.erase();
     }
   }

@@ -33,7 +33,7 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
     if (auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr); mode && mode.getValue() == "f32") return;
     getOperation().walk([&](ops::LinearOp linear) {
       mlir::Type weight = ops::element_of(linear.getWeight());
-      if (weight.isF32() || !ops::element_of(linear.getX()).isF32()) return;
+      if (weight.isF32() || ops::quantized_of(linear.getWeight()) || !ops::element_of(linear.getX()).isF32()) return;
       mlir::Type operand = to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
       if (weight.isF16() && wants_cublas(getOperation(), *target)) operand = weight;  // one type for both, sums in float32
       if (operand.isF32()) return;

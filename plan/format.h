@@ -7,7 +7,7 @@ namespace llm {
 
 inline constexpr char kPlanMagic[8] = {'L', 'L', 'M', 'P', 'L', 'A', 'N', '\n'};
 inline constexpr uint16_t kPlanMajor = 1;  // another major version is refused
-inline constexpr uint16_t kPlanMinor = 1;  // a newer minor version is read; fields it adds are ignored
+inline constexpr uint16_t kPlanMinor = 2;  // a newer minor version is read; fields it adds are ignored
 inline constexpr uint64_t kSegmentAlignment = 4096;
 inline constexpr uint64_t kSignatureAlignment = 8;
 inline constexpr uint64_t kMaxIndexBytes = uint64_t{1} << 30;

@@ -1,4 +1,4 @@
-// Source tensors of a plan: size, and digest between schema and code.
+// Source tensors of a plan: types, size, and digest between schema and code.
 #pragma once
 
 #include <cstring>
@@ -9,10 +9,27 @@
 
 namespace llm {
 
+// The types of source tensors: those of ScalarType, and what quantized checkpoints are made of.
+constexpr uint8_t kInt32Dtype = 3, kByteDtype = 4;
+
+// Bytes of an element; 0 for an unknown type.
+constexpr uint64_t element_bytes(uint8_t dtype) {
+  switch (dtype) {
+    case static_cast<uint8_t>(ScalarType::kF32):
+    case kInt32Dtype:
+      return 4;
+    case static_cast<uint8_t>(ScalarType::kF16):
+    case static_cast<uint8_t>(ScalarType::kBF16):
+      return 2;
+    case kByteDtype:
+      return 1;
+  }
+  return 0;
+}
+
 // Of a tensor of a verified plan, in its file.
 inline uint64_t tensor_bytes(const fb::SourceTensorT& tensor) {
-  const uint64_t element = tensor.dtype == static_cast<uint8_t>(ScalarType::kF32) ? 4 : 2;
-  return tensor.rows * tensor.cols * element;
+  return tensor.rows * tensor.cols * element_bytes(tensor.dtype);
 }
 
 inline fb::Digest256 fb_digest(const Digest& digest) {

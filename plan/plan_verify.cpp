@@ -6,6 +6,8 @@
 #include "kernels_templates/abi.h"
 #include "kernels_templates/variant.h"
 #include "plan/plan_reader.h"
+#include "plan/plan_tensors.h"
+#include "plan/quantized_layout.h"
 
 namespace llm {
 namespace {
@@ -26,13 +28,10 @@ uint64_t saturating_mul(uint64_t a, uint64_t b) {
   return mul(a, b, product) ? product : ~uint64_t{0};
 }
 
+// Of a type that kernels compute with.
 bool dtype_bytes(uint8_t dtype, uint64_t& bytes) {
-  switch (static_cast<ScalarType>(dtype)) {
-    case ScalarType::kF32: bytes = 4; return true;
-    case ScalarType::kF16:
-    case ScalarType::kBF16: bytes = 2; return true;
-  }
-  return false;
+  bytes = element_bytes(dtype);
+  return bytes > 0 && dtype <= static_cast<uint8_t>(ScalarType::kBF16);
 }
 
 Error bad(const std::string& what) { return Error{what}; }
@@ -79,7 +78,8 @@ class Verifier {
     for (const auto& tensor : plan_.tensors) {
       uint64_t element, count, bytes;
       if (!tensor || tensor->file >= plan_.files.size()) return bad("a tensor of a missing file");
-      if (!dtype_bytes(tensor->dtype, element)) return bad("tensor " + tensor->key + " of unknown type");
+      element = element_bytes(tensor->dtype);
+      if (element == 0) return bad("tensor " + tensor->key + " of unknown type");
       const uint64_t file_bytes = plan_.files[tensor->file]->bytes;
       if (!mul(tensor->rows, tensor->cols, count) || !mul(count, element, bytes) || tensor->offset > file_bytes ||
           bytes > file_bytes - tensor->offset)
@@ -184,6 +184,8 @@ class Verifier {
 
   Status weight(const fb::WeightT& w, size_t index, const fb::TargetT& target) {
     uint64_t element = 0, count = 0, bytes = 0;
+    if (w.layout == fb::WeightLayout::quantized || w.layout == fb::WeightLayout::order) return init_weight(w);
+    if (w.quantization) return bad("weight " + w.name + " is quantized, but not its layout");
     if (!dtype_bytes(w.dtype, element) || w.layout > fb::WeightLayout::MAX) return bad("weight " + w.name + " of unknown type or layout");
     if (w.rows == 0 || w.cols == 0 || w.rows > kMaxDim || w.cols > kMaxDim) return bad("weight " + w.name + " of impossible shape");
     uint64_t rows = w.rows, cols = w.cols;
@@ -203,9 +205,7 @@ class Verifier {
     if (!mul(rows, cols, count) || !mul(count, element, bytes) || bytes != w.bytes)
       return bad("weight " + w.name + ": " + number(w.bytes) + " bytes, its shape needs " + number(bytes));
     if (w.segment >= 0) {
-      if (static_cast<uint64_t>(w.segment) >= plan_.segments.size() || plan_.segments[w.segment].stored_bytes() != w.bytes ||
-          plan_.segments[w.segment].compression() != fb::Compression::none)
-        return bad("weight " + w.name + " names a segment of another size, or a compressed one");
+      LLM_TRY(embedded(w));
     } else if (w.segment != -1 || (w.parts.empty() && w.layout != fb::WeightLayout::row_scale)) {
       return bad("weight " + w.name + " comes from nowhere");
     }
@@ -221,6 +221,33 @@ class Verifier {
         return bad("weight " + w.name + " takes a range outside of tensor " + t.key);
     }
     return {};
+  }
+
+  Status embedded(const fb::WeightT& w) {
+    if (static_cast<uint64_t>(w.segment) >= plan_.segments.size() || plan_.segments[w.segment].stored_bytes() != w.bytes ||
+        plan_.segments[w.segment].compression() != fb::Compression::none)
+      return bad("weight " + w.name + " names a segment of another size, or a compressed one");
+    return {};
+  }
+
+  // Weights that the program init fills, which has no other way to know their shape.
+  Status init_weight(const fb::WeightT& w) {
+    uint64_t element = 0, bytes = 0;
+    if (w.layout == fb::WeightLayout::order) {
+      if (w.dtype != kInt32Dtype || w.quantization || w.cols != 1 || w.rows == 0 || w.rows > kMaxDim) return bad("order " + w.name + " of impossible shape");
+      bytes = w.rows * sizeof(int32_t);
+    } else {
+      const auto& q = w.quantization;
+      if (!q || !dtype_bytes(w.dtype, element) || q->code > static_cast<uint8_t>(CodeType::kFp4) || (q->interleave != 1 && q->interleave != 16))
+        return bad("weight " + w.name + " of unknown type or layout");
+      const auto layout = quantized_layout({static_cast<CodeType>(q->code), w.rows, w.cols, q->group, element, q->zeros, q->interleave});
+      if (!layout) return bad("weight " + w.name + " of impossible shape");
+      bytes = layout->bytes;
+    }
+    if (bytes != w.bytes) return bad("weight " + w.name + ": " + number(w.bytes) + " bytes, its shape needs " + number(bytes));
+    if (!w.parts.empty() || w.init_kernel != -1 || w.source != -1 || w.segment < -1)
+      return bad("weight " + w.name + " is filled by the program init, and in another way");
+    return w.segment >= 0 ? embedded(w) : Status();
   }
 
   // A library checks nothing: what it reads and writes must lie inside.
@@ -287,7 +314,8 @@ class Verifier {
         return s.index() < t.states.size() && in(t.states[s.index()]->bytes) ? Status() : bad("an argument outside of its state buffer");
       case fb::SlotKind::kv_base: return s.index() < plan_.model->layers && s.value() == 0 ? Status() : bad("an argument of a missing layer");
       case fb::SlotKind::tensor_map:
-      case fb::SlotKind::phases: return bad("an argument in an impossible place");  // launches look at their own
+      case fb::SlotKind::phases:
+      case fb::SlotKind::source: return bad("an argument in an impossible place");  // launches look at their own
     }
     return bad("an argument of unknown kind");
   }
@@ -322,6 +350,9 @@ class Verifier {
 
   Status program(const fb::ProgramT& p, const fb::TargetT& t) {
     if (p.kind > fb::ProgramKind::MAX) return bad("a program of unknown kind");
+    if (p.kind == fb::ProgramKind::init)
+      for (const auto& launch : p.launches)
+        if (launch && (launch->external || !launch->maps.empty())) return bad("a program init with more than kernels");
     const fb::LimitsT& l = *plan_.limits;
     if (p.logits == 0 || p.logits > l.max_logits) return bad("a program with more logit rows than the limits allow");
     if (p.kind == fb::ProgramKind::forward && (p.tokens == 0 || p.seqs == 0 || p.tokens > l.max_step_tokens || p.seqs > l.max_batch))
@@ -329,7 +360,7 @@ class Verifier {
     for (size_t i = 0; i < p.launches.size(); ++i) {
       if (!p.launches[i]) return bad("a launch of a missing kernel");
       const fb::LaunchT& l = *p.launches[i];
-      LLM_TRY(launch(l, t, nullptr));
+      LLM_TRY(launch(l, t, p, false));
       for (uint32_t before : l.after)
         if (before >= i) return bad("a launch that waits for a later one");
       if (l.programmatic && (l.after.size() != 1 || l.external || p.launches[l.after[0]]->external))
@@ -341,11 +372,11 @@ class Verifier {
     for (const auto& l : p.launches)
       if (l->external || l->phase_body == llm_abi::kPhaseNone || l->phase_body > llm_abi::kPhaseLinearRope || l->slots.size() > llm_abi::kPhaseSlots)
         return bad("a launch that is no phase of its persistent kernel");
-    return launch(*p.persistent, t, &p);
+    return launch(*p.persistent, t, p, true);
   }
 
-  // `phases`: the program whose launches are the phases of this one.
-  Status launch(const fb::LaunchT& l, const fb::TargetT& t, const fb::ProgramT* phases) {
+  // A launch of program `p`, or its persistent one, whose phases are the others.
+  Status launch(const fb::LaunchT& l, const fb::TargetT& t, const fb::ProgramT& p, bool persistent) {
     if (!l.external && l.kernel >= t.kernels.size()) return bad("a launch of a missing kernel");
     for (uint64_t extent : {l.grid_x, l.grid_y, l.grid_z})
       if (extent == 0 || extent > kMaxGridExtent) return bad("a launch with an impossible grid");
@@ -356,7 +387,9 @@ class Verifier {
     }
     for (const fb::Slot& s : l.slots) {
       if (s.kind() == fb::SlotKind::phases) {
-        if (!phases || s.index() != 0 || s.value() != 0) return bad("phases in an impossible place");
+        if (!persistent || s.index() != 0 || s.value() != 0) return bad("phases in an impossible place");
+      } else if (s.kind() == fb::SlotKind::source && p.kind == fb::ProgramKind::init) {
+        if (s.index() >= plan_.tensors.size() || s.value() != 0) return bad("an argument names a missing source tensor");
       } else if (s.kind() != fb::SlotKind::tensor_map) {
         LLM_TRY(slot(s, t));
       } else if (s.index() >= l.maps.size() || s.value() != 0) {

@@ -75,8 +75,11 @@ class Device {
 
   virtual const DeviceInfo& info() const = 0;
 
-  // Zeroed memory, aligned to 256 bytes, that lives as long as the device. `what` names it in errors.
+  // Zeroed memory, aligned to 256 bytes, that lives as long as the device or until it is released. `what` names it in
+  // errors.
   virtual llm::Result<DeviceAddress> allocate(uint64_t bytes, const std::string& what) = 0;
+  // Gives back memory that nothing queued uses any more. (Small pieces may stay taken: they share blocks.)
+  virtual void release(DeviceAddress address) = 0;
   virtual llm::Result<HostBuffer> allocate_host(uint64_t bytes, const std::string& what) = 0;
 
   // Loads the kernels of a target; called once, on any thread.

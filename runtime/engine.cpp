@@ -88,6 +88,7 @@ DeviceAddress Engine::address(const fb::Slot& s, size_t io_set) const {
     case fb::SlotKind::value:
     case fb::SlotKind::tensor_map:
     case fb::SlotKind::phases:
+    case fb::SlotKind::source:  // known to run_init alone
       break;
     case fb::SlotKind::arena:
       base = arena_;

@@ -98,9 +98,11 @@ class Engine {
   llm::Status check_embedded_weights();
   llm::Status copy_weights();
   llm::Status fill_weights();
+  llm::Status fill_cache();
   llm::Status fill(DeviceAddress destination, uint64_t bytes, std::span<const std::byte> contents);
   llm::Status copy_parts(size_t weight, std::vector<HostCopy>& copies);
   llm::Status make_weights();
+  llm::Status run_init(const llm::fb::ProgramT& program);
   llm::Status pack_part(const llm::fb::WeightT& weight, const llm::fb::WeightPart& part, DeviceAddress source,
                         DeviceAddress destination);
   llm::Status compute_row_scale(size_t weight);

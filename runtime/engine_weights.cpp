@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <future>
 
+#include "plan/plan_tensors.h"
 #include "runtime/engine.h"
 
 namespace llmrt {
@@ -29,7 +30,6 @@ llm::Status Engine::load_all(const std::string& model_dir) {
                       "with --hash-weights";
   }
   const Stopwatch memory;
-  LLM_TRY(allocate());
   LLM_TRY(allocate_weights());
   times_.memory_s = memory.seconds();
   const Stopwatch weights;
@@ -40,10 +40,15 @@ llm::Status Engine::load_all(const std::string& model_dir) {
   times_.code_wait_s = wait.seconds();
   const Stopwatch init;
   LLM_TRY(make_weights());
+  LLM_TRY(chosen_.device->synchronize());
+  times_.init_s = init.seconds();
+  const Stopwatch rest;
+  LLM_TRY(allocate());
+  if (contents_) LLM_TRY(fill_cache());
+  times_.memory_s += rest.seconds();
   LLM_TRY(encode_tensor_maps());
   LLM_TRY(encode_phases());
   LLM_TRY(chosen_.device->synchronize());
-  times_.init_s = init.seconds();
   times_.total_s = times_.device_s + all.seconds();
   return {};
 }
@@ -118,7 +123,7 @@ llm::Status Engine::copy_parts(size_t weight, std::vector<HostCopy>& copies) {
   const fb::WeightT& w = *target().weights[weight];
   for (const fb::WeightPart& p : w.parts) {
     const fb::SourceTensorT& tensor = *plan().tensors[p.tensor()];
-    const uint64_t row_bytes = w.cols * dtype_bytes(tensor.dtype);
+    const uint64_t row_bytes = w.cols * llm::element_bytes(tensor.dtype);
     if (p.col_begin() != 0 || p.col_end() != tensor.cols)
       return llm::Error{"weight " + w.name + ": column ranges are not supported yet"};
     LLM_ASSIGN(const auto source, files_.rows(p.tensor(), p.row_begin(), p.row_end()));
@@ -145,16 +150,63 @@ llm::Status Engine::fill_weights() {
     const fb::WeightT& w = *target().weights[i];
     if (w.source < 0) LLM_TRY(fill(weights_[i], w.bytes, contents_(static_cast<llm::ScalarType>(w.dtype), w.cols == 1)));
   }
+  return {};
+}
+
+llm::Status Engine::fill_cache() {
   for (const auto& g : plan().kv_groups)
     LLM_TRY(fill(kv_layers_[g->layers[0]], memory_.kv_blocks * g->block_bytes * g->layers.size(),
                  contents_(static_cast<llm::ScalarType>(g->dtype), false)));
   return {};
 }
 
-// Weights that kernels compute from other weights.
+// Weights that kernels compute, from other weights or from what a checkpoint has in their place.
 llm::Status Engine::make_weights() {
   for (size_t i = 0; i < weights_.size(); ++i)
     if (target().weights[i]->source >= 0) LLM_TRY(compute_row_scale(i));
+  for (const auto& program : target().programs)
+    if (program->kind == fb::ProgramKind::init) LLM_TRY(run_init(*program));
+  return {};
+}
+
+// The program init. Kernels read source tensors where they are mapped, or from memory that is taken for this alone: it
+// is given back before the KV cache is taken.
+llm::Status Engine::run_init(const fb::ProgramT& program) {
+  const auto staged_bytes = [&](uint32_t tensor) {
+    constexpr uint64_t kAlignment = 256;
+    return (llm::tensor_bytes(*plan().tensors[tensor]) + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  uint64_t most = 0;
+  for (const auto& launch : program.launches) {
+    uint64_t bytes = 0;
+    for (const fb::Slot& s : launch->slots)
+      if (s.kind() == fb::SlotKind::source) bytes += staged_bytes(s.index());
+    most = std::max(most, bytes);
+  }
+  Device& d = *chosen_.device;
+  DeviceAddress staging = 0;
+  if (!device_info().host_addressable) {
+    LLM_ASSIGN(staging, d.allocate(most, "checkpoint tensors to repack"));
+  }
+  for (const auto& launch : program.launches) {
+    ResolvedLaunch l = resolve(*launch, 0);
+    std::vector<HostCopy> copies;
+    DeviceAddress next = staging;
+    for (size_t i = 0; i < l.slots.size(); ++i) {
+      if (launch->slots[i].kind() != fb::SlotKind::source) continue;
+      const uint32_t tensor = launch->slots[i].index();
+      LLM_ASSIGN(const auto source, files_.rows(tensor, 0, plan().tensors[tensor]->rows));
+      l.slots[i] = reinterpret_cast<DeviceAddress>(source.data());
+      if (device_info().host_addressable) continue;
+      copies.push_back({next, source, files_.mapping_of(tensor, source)});
+      l.slots[i] = next;
+      next += staged_bytes(tensor);
+    }
+    LLM_TRY(d.copy_in(copies));
+    LLM_TRY(d.run_once(l));
+    files_.release_copies();
+  }
+  if (staging) d.release(staging);
   return {};
 }
 

@@ -2,15 +2,12 @@
 
 #include <algorithm>
 
-#include "kernels_templates/variant.h"
 #include "plan/file_io.h"
 #include "plan/plan_tensors.h"
 
 namespace llmrt {
 
 namespace fb = llm::fb;
-
-uint64_t dtype_bytes(uint8_t dtype) { return dtype == static_cast<uint8_t>(llm::ScalarType::kF32) ? 4 : 2; }
 
 llm::Result<WeightFiles> WeightFiles::open(std::shared_ptr<const llm::PlanFile> plan, const std::string& folder) {
   WeightFiles result;
@@ -66,7 +63,7 @@ const llm::MappedFile* WeightFiles::mapping_of(uint32_t tensor, std::span<const 
 llm::Result<std::span<const std::byte>> WeightFiles::rows(uint32_t tensor, uint64_t row_begin, uint64_t row_end) {
   LLM_ASSIGN(const auto bytes, checked(tensor));
   const fb::SourceTensorT& t = *plan_->index().tensors[tensor];
-  const uint64_t row_bytes = t.cols * dtype_bytes(t.dtype);
+  const uint64_t row_bytes = t.cols * llm::element_bytes(t.dtype);
   return bytes.subspan(row_begin * row_bytes, (row_end - row_begin) * row_bytes);
 }
 

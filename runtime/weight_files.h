@@ -37,6 +37,4 @@ class WeightFiles {
   std::map<uint32_t, std::vector<std::byte>> copies_;
 };
 
-uint64_t dtype_bytes(uint8_t dtype);
-
 }  // namespace llmrt

@@ -38,6 +38,8 @@ llm::Status run(const std::string& config_path, std::optional<DType> dtype, llmc
   constexpr size_t kMaxConfigBytes = size_t{16} << 20;
   LLM_ASSIGN(const std::string text, llm::read_text_file(config_path, kMaxConfigBytes));
   LLM_ASSIGN(const llmc::ModelConfig config, llmc::parse_model_config(text, config_path));
+  if (config.quantization)
+    return llm::Error{config_path + ": key 'quantization_config': expected none, weights are of floating-point types"};
   for (const std::string& warning : config.warnings)
     std::fprintf(stderr, "llm-make-model: warning: %s\n", warning.c_str());
   options.dtype = dtype.value_or(config.dtype.value_or(DType::kBF16));

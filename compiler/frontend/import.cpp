@@ -26,6 +26,21 @@ Type element_type(mlir::Builder& b, llm::ScalarType type) {
   return b.getF32Type();
 }
 
+ops::PackedAttr packed(mlir::Builder& b, const PackedTensor& p) {
+  return ops::PackedAttr::get(b.getContext(), b.getStringAttr(p.tensor.name).getValue(), p.word_bytes, p.bits,
+                              p.unit_values, p.unit_words, p.word_stride, p.line_stride, p.order, p.add, p.by_column);
+}
+
+ops::ScalesAttr scales(mlir::Builder& b, const ScaleTensor& s) {
+  const auto name = [&](const std::optional<TensorInfo>& tensor) {
+    return tensor ? b.getStringAttr(tensor->name) : mlir::StringAttr();
+  };
+  const Type type = s.map ? b.getI8Type() : element_type(b, scalar_type_of(s.tensor.dtype));
+  return ops::ScalesAttr::get(b.getContext(), b.getStringAttr(s.tensor.name).getValue(), type, s.row_block,
+                              s.row_stride, s.group_stride, s.divisor, name(s.map), name(s.map_scales), s.map_block,
+                              s.map ? b.getF64FloatAttr(s.map_offset) : mlir::FloatAttr());
+}
+
 class Importer {
  public:
   Importer(mlir::MLIRContext& context, const ModelConfig& config, const ModelWeights& weights,
@@ -52,17 +67,41 @@ class Importer {
     const Weight* w = weights_.find(role, layer);
     if (!w) return {};
     const TensorInfo& t = w->tensor;
+    if (w->quantized) return quantized_weight(*w->quantized);
     const int64_t rows = t.shape[0], cols = t.shape.size() == 2 ? t.shape[1] : 1;
     auto part = ops::PartAttr::get(b_.getContext(), b_.getStringAttr(t.name).getValue(), 0, rows, 0, cols);
     auto type = RankedTensorType::get(t.shape, element_type(b_, scalar_type_of(t.dtype)));
     return b_.create<ops::WeightOp>(at(t.name), type, b_.getArrayAttr({part}));
   }
 
-  Value linear(const llvm::Twine& name, Value x, WeightRole weight_role, WeightRole bias_role, int64_t layer) {
-    Value w = weight(weight_role, layer), bias = weight(bias_role, layer);
-    if (bias && ops::element_of(bias) != ops::element_of(w) && error_.empty())
-      error_ =
-          "tensor '" + weights_.find(bias_role, layer)->tensor.name + "' has another type than the weight of its layer";
+  Value quantized_weight(const QuantizedWeight& w) {
+    const auto group_of = w.group_of ? b_.getStringAttr(w.group_of->name) : mlir::StringAttr();
+    auto part =
+        ops::QuantizedPartAttr::get(b_.getContext(), w.rows, packed(b_, w.codes),
+                                    w.zeros ? packed(b_, *w.zeros) : ops::PackedAttr(), scales(b_, w.scales), group_of);
+    auto element = ops::QuantizedType::get(b_.getContext(), w.code, w.group, element_type(b_, scalar_type_of(w.scale)),
+                                           w.zeros.has_value(), w.group_of.has_value());
+    return b_.create<ops::WeightOp>(at(w.codes.tensor.name), RankedTensorType::get({w.rows, w.cols}, element),
+                                    b_.getArrayAttr({part}));
+  }
+
+  // x with its columns in the order of a quantized weight's.
+  Value in_order_of(const llvm::Twine& name, const QuantizedWeight& w, Value x) {
+    auto part = ops::PartAttr::get(b_.getContext(), b_.getStringAttr(w.group_of->name).getValue(), 0, w.cols, 0, 1);
+    Value group_of = b_.create<ops::WeightOp>(at(w.group_of->name), RankedTensorType::get({w.cols}, b_.getI32Type()),
+                                              b_.getArrayAttr({part}));
+    return b_.create<ops::GatherColumnsOp>(at(name + ".columns"), x.getType(), x, group_of,
+                                           b_.getI64IntegerAttr(w.group));
+  }
+
+  Value linear(const llvm::Twine& name, Value x, WeightRole weight_role, std::optional<WeightRole> bias_role,
+               int64_t layer) {
+    Value w = weight(weight_role, layer), bias = bias_role ? weight(*bias_role, layer) : Value();
+    const Weight* source = weights_.find(weight_role, layer);
+    if (source->quantized && source->quantized->group_of) x = in_order_of(name, *source->quantized, x);
+    if (bias && !source->quantized && ops::element_of(bias) != ops::element_of(w) && error_.empty())
+      error_ = "tensor '" + weights_.find(*bias_role, layer)->tensor.name +
+               "' has another type than the weight of its layer";
     const int64_t out = mlir::cast<RankedTensorType>(w.getType()).getShape()[0];
     return b_.create<ops::LinearOp>(at(name), activation(out), x, w, bias);
   }
@@ -86,8 +125,8 @@ class Importer {
     for (int64_t layer = 0; layer < config_.num_layers; ++layer) h = decoder_layer(h, positions, layer);
     Value last = b_.create<ops::GatherRowsOp>(at("last_rows"), h.getType(), h, logit_rows);
     Value normed = norm("norm", last, WeightRole::kFinalNorm);
-    Value head = config_.tie_word_embeddings ? weight(WeightRole::kEmbedTokens) : weight(WeightRole::kLmHead);
-    Value logits = b_.create<ops::LinearOp>(at("lm_head"), activation(config_.vocab_size), normed, head, Value());
+    const WeightRole head = config_.tie_word_embeddings ? WeightRole::kEmbedTokens : WeightRole::kLmHead;
+    Value logits = linear("lm_head", normed, head, std::nullopt, -1);
     b_.create<mlir::func::ReturnOp>(b_.getUnknownLoc(), mlir::ValueRange{logits, last});
   }
 

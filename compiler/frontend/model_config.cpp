@@ -1,5 +1,7 @@
 #include "compiler/frontend/model_config.h"
 
+#include <filesystem>
+
 #include "compiler/frontend/config_keys.h"
 #include "compiler/frontend/config_reader.h"
 #include "compiler/frontend/families/families.h"
@@ -38,15 +40,22 @@ const FamilyInfo* read_family(ConfigReader& reader) {
   return by_architecture ? by_architecture : by_type;
 }
 
-void refuse_quantized(ConfigReader& reader) {
-  const nlohmann::json& value = reader.value("quantization_config");
-  if (value.is_null()) return;
-  std::string method = json_text(value);
-  if (value.is_object() && value.contains("quant_method")) {
-    method = "quant_method " + json_text(value["quant_method"]);
+// From config.json, or else from an older file beside it.
+llm::Status read_quantization(ConfigReader& reader, const std::optional<QuantizationFile>& file, ModelConfig& config) {
+  if (reader.has("quantization_config")) {
+    config.quantization = read_quantization_config(reader.object("quantization_config"));
+    return reader.status();
   }
-  reader.fail("key 'quantization_config': found " + method +
-              ", expected no quantization: use the float16, bfloat16 or float32 checkpoint of this model");
+  reader.value("quantization_config");
+  if (!file) return {};
+  auto json = nlohmann::json::parse(file->text, nullptr, false);
+  if (!json.is_object()) return llm::Error{file->path + ": not a JSON object"};
+  if (!json.contains("quant_method") && !json.contains("w_bit"))
+    json["quant_method"] = "gptq";  // AutoGPTQ's file does not name it
+  LLM_ASSIGN(ConfigReader own, ConfigReader::parse(json.dump(), file->path));
+  config.quantization = read_quantization_config(own);
+  for (const std::string& warning : own.warnings()) config.warnings.push_back(warning);
+  return own.status();
 }
 
 void read_dimensions(ConfigReader& reader, ModelConfig& config) {
@@ -115,14 +124,15 @@ std::optional<int64_t> read_token_id(ConfigReader& reader, std::string_view key,
 }  // namespace
 
 llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::string& path,
-                                            const ConfigOptions& options) {
+                                            const ConfigOptions& options,
+                                            const std::optional<QuantizationFile>& quantization) {
   LLM_ASSIGN(ConfigReader reader, ConfigReader::parse(json, path));
   ModelConfig config;
   const FamilyInfo* family = read_family(reader);
   LLM_TRY(reader.status());
   config.family = family->family;
   config.architecture = family->architecture;
-  refuse_quantized(reader);
+  LLM_TRY(read_quantization(reader, quantization, config));
   read_dimensions(reader, config);
   read_activation(reader, config);
   LLM_TRY(reader.status());
@@ -136,14 +146,21 @@ llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::st
   config.pad_token_id = read_token_id(reader, "pad_token_id", config.vocab_size);
   check_remaining_keys(reader);
   LLM_TRY(reader.status());
-  config.warnings = reader.warnings();
+  config.warnings.insert(config.warnings.end(), reader.warnings().begin(), reader.warnings().end());
   return config;
 }
 
 llm::Result<ModelConfig> load_model_config(const std::string& model_dir, const ConfigOptions& options) {
   const std::string path = model_dir + "/config.json";
   LLM_ASSIGN(std::string text, llm::read_text_file(path, kMaxConfigBytes));
-  return parse_model_config(text, path, options);
+  std::optional<QuantizationFile> quantization;
+  for (const char* name : {"/quantize_config.json", "/quant_config.json"}) {
+    std::error_code error;
+    if (quantization || !std::filesystem::exists(model_dir + name, error)) continue;
+    LLM_ASSIGN(std::string other, llm::read_text_file(model_dir + name, kMaxConfigBytes));
+    quantization = QuantizationFile{std::move(other), model_dir + name};
+  }
+  return parse_model_config(text, path, options, quantization);
 }
 
 }  // namespace llmc

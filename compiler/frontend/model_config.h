@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "compiler/frontend/dtype.h"
+#include "compiler/frontend/quantization/quantization_config.h"
 #include "compiler/frontend/rope.h"
 #include "plan/result.h"
 
@@ -51,6 +52,8 @@ struct ModelConfig {
 
   Rope rope;
 
+  std::optional<QuantizationConfig> quantization;  // none: all weights are of floating-point types
+
   std::optional<DType> dtype;  // `torch_dtype` or `dtype` of the config; the checkpoint decides, not this
   std::vector<int64_t> eos_token_ids;
   std::optional<int64_t> bos_token_id;
@@ -66,11 +69,16 @@ struct ConfigOptions {
   int64_t max_context = 0;  // positions the plan is compiled for, 0 for max_position_embeddings; see rope.h
 };
 
-// `path` only names the file in errors and warnings.
+// `path` only names the file in errors and warnings. The other text is that of a file with the quantization alone.
+struct QuantizationFile {
+  std::string text, path;
+};
 llm::Result<ModelConfig> parse_model_config(std::string_view json, const std::string& path,
-                                            const ConfigOptions& options = {});
+                                            const ConfigOptions& options = {},
+                                            const std::optional<QuantizationFile>& quantization = {});
 
-// Reads MODEL_DIR/config.json.
+// Reads MODEL_DIR/config.json and, if that says nothing about quantization, MODEL_DIR/quantize_config.json (GPTQ) or
+// quant_config.json (AWQ).
 llm::Result<ModelConfig> load_model_config(const std::string& model_dir, const ConfigOptions& options = {});
 
 }  // namespace llmc

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "compiler/frontend/quantization/quantized_modules.h"
 #include "compiler/frontend/quote.h"
 
 namespace llmc {
@@ -15,6 +16,11 @@ constexpr std::string_view kPrefix = "model.";
 std::string name_in_checkpoint(const std::string& name, bool with_prefix) {
   return !with_prefix && name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
 }
+
+// "model.layers.0.self_attn.q_proj" of its weight.
+std::string module_of(std::string_view name) { return std::string(name.substr(0, name.rfind('.'))); }
+
+bool is_linear(WeightRole role) { return !is_norm(role) && !is_bias(role) && role != WeightRole::kEmbedTokens; }
 
 std::string where(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   return checkpoint.files()[tensor.file].path + ": tensor " + quote(tensor.name) + ": ";
@@ -44,6 +50,21 @@ llm::Status check_tensor(const Checkpoint& checkpoint, const WeightSpec& spec, c
 
 // Tensors that old transformers saved although they follow from the config.
 bool is_computed(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
+
+// Of a quantized KV cache, whose type --kv-dtype decides.
+bool is_kv_scale(std::string_view name) {
+  return name.ends_with(".k_scale") || name.ends_with(".v_scale") || name.ends_with(".k_proj.output_scale") ||
+         name.ends_with(".v_proj.output_scale");
+}
+
+// AutoGPTQ writes biases that a model does not have, as zeros.
+bool is_zero_bias(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  constexpr uint64_t kMaxBiasBytes = 1 << 24;
+  if (!std::string_view(tensor.name).ends_with(".bias") || tensor.shape.size() != 1 || tensor.bytes() > kMaxBiasBytes)
+    return false;
+  const auto bytes = checkpoint.read(tensor);
+  return bytes && std::all_of(bytes->begin(), bytes->end(), [](std::byte b) { return b == std::byte{0}; });
+}
 
 // transformers ties only where the two tensors are equal, and keeps a stored head that differs. Comparing samples of
 // them needs no more than headers-and-ranges reading, and a trained head differs everywhere.
@@ -80,7 +101,20 @@ void ModelWeights::add(Weight weight) {
   const auto row = static_cast<size_t>(weight.layer + 1);
   while (index_.size() <= row) index_.emplace_back().fill(-1);
   index_[row][static_cast<size_t>(weight.role)] = static_cast<int32_t>(weights_.size());
+  if (!weight.quantized) sources_.push_back(weight.tensor);
   weights_.push_back(std::move(weight));
+}
+
+void ModelWeights::add_quantized(WeightRole role, int64_t layer, QuantizedWeight weight) {
+  sources_.push_back(weight.codes.tensor);
+  sources_.push_back(weight.scales.tensor);
+  if (weight.zeros) sources_.push_back(weight.zeros->tensor);
+  for (const auto& tensor : {weight.scales.map, weight.scales.map_scales, weight.group_of})
+    if (tensor) sources_.push_back(*tensor);
+  ignored_.insert(ignored_.end(), weight.spare.begin(), weight.spare.end());
+  warnings_.insert(warnings_.end(), weight.warnings.begin(), weight.warnings.end());
+  const TensorInfo codes = weight.codes.tensor;
+  add({role, layer, codes, std::move(weight)});
 }
 
 const Weight* ModelWeights::find(WeightRole role, int64_t layer) const {
@@ -94,8 +128,17 @@ llm::Result<ModelWeights> match_weights(const ModelConfig& config, const Checkpo
   ModelWeights out;
   std::unordered_set<std::string_view> used;
   const TensorInfo* first_linear = nullptr;
+  std::optional<QuantizedModules> quantized;
+  if (config.quantization) quantized.emplace(checkpoint, *config.quantization);
   for (const WeightSpec& spec : family_info(config.family).weights(config)) {
     const std::string name = name_in_checkpoint(spec.name, with_prefix);
+    if (quantized && is_linear(spec.role)) {
+      LLM_ASSIGN(auto weight, quantized->read(module_of(spec.name), module_of(name), spec.shape[0], spec.shape[1]));
+      if (weight) {
+        out.add_quantized(spec.role, spec.layer, std::move(*weight));
+        continue;
+      }
+    }
     const TensorInfo* tensor = checkpoint.find(name);
     if (!tensor) return missing(checkpoint, spec, name);
     LLM_TRY(check_tensor(checkpoint, spec, *tensor));
@@ -107,20 +150,23 @@ llm::Result<ModelWeights> match_weights(const ModelConfig& config, const Checkpo
                           quote(first_linear->name)};
       }
     }
-    used.insert(tensor->name);
-    out.add({spec.role, spec.layer, *tensor});
+    out.add({spec.role, spec.layer, *tensor, {}});
   }
+  for (const TensorInfo& tensor : out.sources_) used.insert(tensor.name);
   out.linear_dtype_ = first_linear->dtype;
 
   constexpr std::string_view kHead = "lm_head.weight";
   const TensorInfo* spare_head = config.tie_word_embeddings ? checkpoint.find(kHead) : nullptr;
   if (spare_head) LLM_TRY(check_tied_head(checkpoint, *spare_head, out.find(WeightRole::kEmbedTokens)->tensor));
 
+  for (const std::string& name : out.ignored_) used.insert(name);
+
   const TensorInfo* first_unused = nullptr;
   size_t unused_count = 0;
   checkpoint.for_each([&](const TensorInfo& tensor) {
     if (used.contains(tensor.name)) return;
-    if (is_computed(tensor.name) || (spare_head && tensor.name == kHead)) {
+    const bool beside_quantized = quantized && (is_kv_scale(tensor.name) || is_zero_bias(checkpoint, tensor));
+    if (is_computed(tensor.name) || beside_quantized || (spare_head && tensor.name == kHead)) {
       out.ignored_.push_back(tensor.name);
       return;
     }

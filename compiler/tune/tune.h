@@ -1,4 +1,4 @@
-// `llmc tune`: measures kernel variants on the machine at hand. docs/decisions/010-tuning.md says how and why.
+// `llmc tune`: measures kernel variants on the machine at hand. docs/decisions/011-tuning.md says how and why.
 #pragma once
 
 #include <functional>

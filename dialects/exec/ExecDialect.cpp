@@ -170,11 +170,19 @@ int64_t TensorMapAttr::extent() const {
 }
 
 LogicalResult WeightOp::verify() {
-  if (getLayout() != "rows" && getLayout() != "interleaved16" && getLayout() != "row_scale")
-    return emitOpError("layout is 'rows', 'interleaved16' or 'row_scale', found '") << getLayout() << "'";
+  const llvm::StringRef layouts[] = {"rows", "interleaved16", "row_scale", "quantized", "order"};
+  if (!llvm::is_contained(layouts, getLayout()))
+    return emitOpError("layout is 'rows', 'interleaved16', 'row_scale', 'quantized' or 'order', found '") << getLayout() << "'";
   if ((getLayout() == "row_scale") != bool(getSource())) return emitOpError("needs a source exactly if its layout is 'row_scale'");
+  if ((getLayout() == "quantized") != mlir::isa<ops::QuantizedType>(getElement()))
+    return emitOpError("has the layout 'quantized' exactly if its element is");
   int64_t rows = 0;
   for (mlir::Attribute attr : getParts()) {
+    if (auto part = mlir::dyn_cast<ops::QuantizedPartAttr>(attr)) {
+      if (getLayout() != "quantized") return emitOpError("needs the layout 'quantized' for quantized parts");
+      rows += part.getRows();
+      continue;
+    }
     auto part = mlir::cast<ops::PartAttr>(attr);
     if (part.getColEnd() - part.getColBegin() != static_cast<int64_t>(getCols()))
       return emitOpError("needs parts of ") << getCols() << " columns, found " << part;
@@ -185,7 +193,8 @@ LogicalResult WeightOp::verify() {
 }
 
 LogicalResult ProgramOp::verify() {
-  if (getKind() != "forward" && getKind() != "sample") return emitOpError("kind is 'forward' or 'sample', found '") << getKind() << "'";
+  if (getKind() != "forward" && getKind() != "sample" && getKind() != "init")
+    return emitOpError("kind is 'forward', 'sample' or 'init', found '") << getKind() << "'";
   if (static_cast<int64_t>(getTokens()) <= 0 || static_cast<int64_t>(getSeqs()) <= 0 || static_cast<int64_t>(getLogits()) <= 0)
     return emitOpError("needs tokens, seqs and logits > 0");
   return success();
@@ -209,6 +218,7 @@ LogicalResult BufferOp::verify() {
 }
 
 void BufferOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getName()); }
+void SourceOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getKey()); }
 void WeightPtrOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getWeight()); }
 void ConstantPtrOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getConstant()); }
 void IoOp::getAsmResultNames(mlir::OpAsmSetValueNameFn name) { name(getResult(), getField()); }

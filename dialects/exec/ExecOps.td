@@ -29,9 +29,10 @@ def Exec_WeightOp : Exec_Op<"weight", [Symbol]> {
   let summary = "A weight buffer [rows, cols] and the checkpoint ranges that fill it";
   let description = [{
     `layout` is "rows" (row-major, filled by copies alone) or the name of the init kernel's layout ("interleaved16": x86, rows padded to 16
-    and interleaved), or "row_scale": float32 [rows], computed by `init_kernel` from the weight `source`.
+    and interleaved), or "row_scale": float32 [rows], computed by `init_kernel` from the weight `source`; or it is filled by launches of the
+    program @init: "quantized" (codes, scales and zeros, see docs/quantization.md) or "order" (i32: columns sorted by their group).
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Llm_PartAttr, "parts">:$parts, I64Attr:$rows, I64Attr:$cols,
+  let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<AnyAttrOf<[Llm_PartAttr, Llm_QuantizedPartAttr]>, "parts">:$parts, I64Attr:$rows, I64Attr:$cols,
                        TypeAttr:$element, StrAttr:$layout, I64Attr:$bytes, OptionalAttr<FlatSymbolRefAttr>:$init_kernel,
                        OptionalAttr<FlatSymbolRefAttr>:$source);
   let assemblyFormat = "$sym_name $parts `:` $rows `x` $cols `x` $element attr-dict";
@@ -47,8 +48,9 @@ def Exec_ConstantOp : Exec_Op<"constant", [Symbol]> {
 def Exec_ProgramOp : Exec_Op<"program", [Symbol, SingleBlock, NoTerminator, NoRegionArguments]> {
   let summary = "The launches of one bucket: at most `tokens` tokens of `seqs` sequences with `logits` logit rows";
   let description = [{
-    `kind` is "forward" (ends at the logits) or "sample". `arena_bytes` is set by plan-memory. `persistent` names a kernel that can run all
-    launches, one after the other, by itself.
+    `kind` is "forward" (ends at the logits), "sample", or "init": launches that run one after the other when the plan is loaded, fill weights from tensors
+    of the checkpoint, and know no bucket. `arena_bytes` is set by plan-memory. `persistent` names a kernel that can run all launches of a forward
+    program, one after the other, by itself.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, I64Attr:$tokens, I64Attr:$seqs, I64Attr:$logits,
                        OptionalAttr<I64Attr>:$arena_bytes, OptionalAttr<FlatSymbolRefAttr>:$persistent);
@@ -69,6 +71,13 @@ def Exec_BufferOp : Exec_Op<"buffer", [NamedPointer]> {
   let results = (outs Exec_PtrType:$result);
   let assemblyFormat = "$name $bytes (`at` $offset^)? attr-dict";
   let hasVerifier = 1;
+}
+
+def Exec_SourceOp : Exec_Op<"source", [Pure, NamedPointer]> {
+  let summary = "The address of a tensor of the checkpoint, whole, while the program @init runs";
+  let arguments = (ins StrAttr:$key);
+  let results = (outs Exec_PtrType:$result);
+  let assemblyFormat = "$key attr-dict";
 }
 
 def Exec_WeightPtrOp : Exec_Op<"weight_ptr", [Pure, NamedPointer]> {

@@ -1,6 +1,7 @@
 // C++ declarations of the `llm` dialect (generated from LlmDialect.td and LlmOps.td).
 #pragma once
 
+#include "kernels_templates/variant.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -23,5 +24,7 @@ namespace llmc::ops {
 // Width (last dimension) and element type of an activation or weight.
 inline int64_t width_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()).getShape().back(); }
 inline mlir::Type element_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()).getElementType(); }
+// The element type of a quantized weight, or null.
+inline QuantizedType quantized_of(mlir::Value v) { return mlir::dyn_cast<QuantizedType>(element_of(v)); }
 
 }  // namespace llmc::ops

@@ -29,6 +29,66 @@ def Llm_KvCacheType : TypeDef<Llm_Dialect, "KvCache"> {
   }];
 }
 
+def Llm_QuantizedType : TypeDef<Llm_Dialect, "Quantized"> {
+  let mnemonic = "quantized";
+  let summary = "The element of a quantized weight [N, K]";
+  let description = [{
+    Weight (n, k) is (code - zero) * scale for the unsigned integer codes u2, u3, u4 and u8, and value(code) * scale for the codes e4m3
+    (float8_e4m3fn), nf4 and fp4 (tables of 16 values). Scale and zero are those of row n and of group k / `group`: a scale per row has
+    the group K; coarser ones (per tensor, per block of rows) are repeated for each row when the weight is loaded. Without `zeros` the zero of a
+    code of b bits is 2^(b-1). With `ordered` the columns of the weight are not those of the checkpoint, but these sorted by their group, and its
+    input comes from `llm.gather_columns` (GPTQ's desc_act).
+    ```mlir
+    tensor<4096x4096x!llm.quantized<u4, group 128, scale f16, zeros, ordered>>
+    ```
+  }];
+  let parameters = (ins StringRefParameter<"code">:$code, "int64_t":$group, "mlir::Type":$scale, "bool":$zeros, "bool":$ordered);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    bool isInteger() const { return getCode().starts_with("u"); }
+    // Bits of a code, in the checkpoint and as stored: codes of 3 bits are stored in 4.
+    int64_t bits() const;
+    llm::CodeType storage() const;
+    int64_t storedBits() const;
+    // Without `zeros`.
+    int64_t zero() const { return int64_t{1} << (bits() - 1); }
+  }];
+}
+
+def Llm_PackedAttr : AttrDef<Llm_Dialect, "Packed"> {
+  let mnemonic = "packed";
+  let summary = "Integers packed into the words of a checkpoint tensor: PackedView of kernels_templates/abi.h";
+  let parameters = (ins StringRefParameter<"tensor name in the checkpoint">:$key, "int64_t":$wordBytes, "int64_t":$bits, "int64_t":$unitValues,
+                        "int64_t":$unitWords, "int64_t":$wordStride, "int64_t":$lineStride, DefaultValuedParameter<"int64_t", "0">:$order,
+                        DefaultValuedParameter<"int64_t", "0">:$add, DefaultValuedParameter<"bool", "false">:$byColumn);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Llm_ScalesAttr : AttrDef<Llm_Dialect, "Scales"> {
+  let mnemonic = "scales";
+  let summary = "Scales in a checkpoint tensor: ScaleView of kernels_templates/abi.h";
+  let description = [{
+    `type` is that of the values, or i8 for bytes that index the 256 floats of tensor `map`; these are then scaled by tensor `mapScales`.
+  }];
+  let parameters = (ins StringRefParameter<"tensor name in the checkpoint">:$key, "mlir::Type":$type, "int64_t":$rowBlock, "int64_t":$rowStride,
+                        "int64_t":$groupStride, DefaultValuedParameter<"int64_t", "1">:$divisor, OptionalParameter<"mlir::StringAttr">:$map,
+                        OptionalParameter<"mlir::StringAttr">:$mapScales, DefaultValuedParameter<"int64_t", "1">:$mapBlock,
+                        OptionalParameter<"mlir::FloatAttr">:$mapOffset);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Llm_QuantizedPartAttr : AttrDef<Llm_Dialect, "QuantizedPart"> {
+  let mnemonic = "quantized_part";
+  let summary = "The tensors of one quantized module of a checkpoint, and where its codes, zeros and scales lie in them";
+  let description = [{
+    `groupOf` names the tensor that holds the group of every column (g_idx), for ordered weights.
+  }];
+  let parameters = (ins "int64_t":$rows, "llmc::ops::PackedAttr":$codes, OptionalParameter<"llmc::ops::PackedAttr">:$zeros,
+                        "llmc::ops::ScalesAttr":$scales, OptionalParameter<"mlir::StringAttr">:$groupOf);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
 def Llm_PartAttr : AttrDef<Llm_Dialect, "Part"> {
   let mnemonic = "part";
   let summary = "Rows [row_begin, row_end) and columns [col_begin, col_end) of a checkpoint tensor";

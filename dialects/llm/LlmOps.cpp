@@ -34,14 +34,25 @@ LogicalResult WeightOp::verify() {
   auto type = mlir::cast<RankedTensorType>(getType());
   if (!type.hasStaticShape()) return emitOpError("needs a static shape, found ") << type;
   const int64_t cols = type.getRank() == 2 ? type.getShape()[1] : 1;
+  const auto quantized = mlir::dyn_cast<QuantizedType>(type.getElementType());
   int64_t rows = 0;
   for (mlir::Attribute attr : getParts()) {
+    if (auto part = mlir::dyn_cast<QuantizedPartAttr>(attr)) {
+      if (!quantized) return emitOpError("is of type ") << type << ", but has a quantized part";
+      if (part.getRows() <= 0) return emitOpError("has an empty quantized part");
+      if (bool(part.getZeros()) != quantized.getZeros()) return emitOpError("needs zeros in each part exactly if its type has them");
+      if (bool(part.getGroupOf()) != quantized.getOrdered()) return emitOpError("needs groupOf in each part exactly if its type is ordered");
+      rows += part.getRows();
+      continue;
+    }
     auto part = mlir::cast<PartAttr>(attr);
+    if (quantized) return emitOpError("is quantized, but has the part ") << part;
     if (part.getRowBegin() < 0 || part.getRowEnd() <= part.getRowBegin()) return emitOpError("has an empty row range in ") << part;
     if (part.getColBegin() < 0 || part.getColEnd() - part.getColBegin() != cols)
       return emitOpError("needs parts of ") << cols << " columns, found " << part;
     rows += part.getRowEnd() - part.getRowBegin();
   }
+  if (quantized && quantized.getGroup() > cols) return emitOpError("has groups of ") << quantized.getGroup() << " columns, more than its " << cols;
   if (rows != type.getShape()[0]) return emitOpError("needs parts of ") << type.getShape()[0] << " rows in all, found " << rows;
   return success();
 }
@@ -49,6 +60,14 @@ LogicalResult WeightOp::verify() {
 LogicalResult EmbedOp::verify() {
   if (width_of(getResult()) != width_of(getTable()))
     return emitOpError("result width ") << width_of(getResult()) << " differs from the table's " << width_of(getTable());
+  return success();
+}
+
+LogicalResult GatherColumnsOp::verify() {
+  const int64_t width = width_of(getX());
+  if (shape_of(getGroupOf())[0] != width) return emitOpError("needs a group for each of ") << width << " columns, found " << shape_of(getGroupOf())[0];
+  if (static_cast<int64_t>(getGroup()) <= 0) return emitOpError("needs a positive group");
+  if (width_of(getResult()) != width) return emitOpError("operand and result must be equally wide");
   return success();
 }
 

@@ -14,6 +14,8 @@ def F32Activation : TensorRankOf<[F32], [2]>;
 def IntVector : TensorRankOf<[I32], [1]>;
 def Matrix : TensorRankOf<[FloatElement], [2]>;
 def Vector : TensorRankOf<[FloatElement], [1]>;
+def QuantizedElement : Type<CPred<"::mlir::isa<::llmc::ops::QuantizedType>($_self)">, "quantized">;
+def QuantizedMatrix : TensorRankOf<[QuantizedElement], [2]>;
 
 def Llm_WeightOp : Llm_Op<"weight"> {
   let summary = "A weight, assembled from ranges of checkpoint tensors stacked along the rows";
@@ -23,9 +25,11 @@ def Llm_WeightOp : Llm_Op<"weight"> {
     ```mlir
     %w = llm.weight [#llm.part<"model.layers.0.self_attn.q_proj.weight" rows 0 to 64 cols 0 to 64>] : tensor<64x64xbf16>
     ```
+    Quantized weights have a `#llm.quantized_part` for each source module instead, which `init` kernels bring into the layout of the target.
+    A vector of i32 holds the group of each column of such a weight (g_idx).
   }];
-  let arguments = (ins TypedArrayAttrBase<Llm_PartAttr, "parts">:$parts);
-  let results = (outs AnyTypeOf<[Matrix, Vector]>:$result);
+  let arguments = (ins TypedArrayAttrBase<AnyAttrOf<[Llm_PartAttr, Llm_QuantizedPartAttr]>, "parts">:$parts);
+  let results = (outs AnyTypeOf<[Matrix, Vector, QuantizedMatrix, IntVector]>:$result);
   let assemblyFormat = "$parts attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
@@ -53,6 +57,18 @@ def Llm_GatherRowsOp : Llm_Op<"gather_rows"> {
   let hasVerifier = 1;
 }
 
+def Llm_GatherColumnsOp : Llm_Op<"gather_columns"> {
+  let summary = "The columns of x, sorted by their group: the input of linear layers whose weights are `ordered`";
+  let description = [{
+    `group_of` is the g_idx of the checkpoint, a weight; columns of the same group keep their order. `group` columns are of each group, fewer
+    of the last.
+  }];
+  let arguments = (ins F32Activation:$x, IntVector:$group_of, I64Attr:$group);
+  let results = (outs F32Activation:$result);
+  let assemblyFormat = "$x `by` $group_of attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
+}
+
 def Llm_RmsNormOp : Llm_Op<"rms_norm"> {
   let summary = "x / sqrt(mean(x^2) + eps) * weight over groups of the last dimension as wide as the weight";
   let arguments = (ins F32Activation:$x, Vector:$weight, F64Attr:$eps);
@@ -71,7 +87,7 @@ def Llm_AddRmsNormOp : Llm_Op<"add_rms_norm"> {
 
 def Llm_LinearOp : Llm_Op<"linear"> {
   let summary = "x @ weight^T (+ bias), accumulated in float32";
-  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias);
+  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$x `,` $weight (`bias` $bias^)? attr-dict `:` functional-type(operands, $result)";
   let hasVerifier = 1;

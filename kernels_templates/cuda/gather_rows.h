@@ -1,4 +1,5 @@
-// Gathers the rows that logits are wanted of: see GatherRowsArgs.
+// Gathers the rows that logits are wanted of, and columns in the order of a quantized weight: see GatherRowsArgs,
+// GatherColumnsArgs.
 #pragma once
 
 #include "cuda/types.h"
@@ -16,4 +17,11 @@ KERNEL_FN void gather_rows(const GatherRowsArgs& args, Tile tile, char*) {
   } else {
     for (i64 i = threadIdx.x; i < args.width; i += kRowThreads) out[i] = x[i];
   }
+}
+
+// Tile: x = 256 columns, y = row. 256 threads.
+KERNEL_FN void gather_columns(const GatherColumnsArgs& args, Tile tile, char*) {
+  const i64 row = tile.y, i = tile.x * 256ll + threadIdx.x;
+  if (row >= args.counts->rows[args.row_count] || i >= args.width) return;
+  args.out[row * args.width + i] = args.x[row * args.x_stride + args.order[i]];
 }

@@ -20,8 +20,12 @@ KERNEL_FN void load_row_chunk(const T* base, i64 row, i64 rows, i64 k0, i64 k, f
 // A block of 16 x 16 threads computes 16 * Rows x 16 * Columns outputs, Rows x Columns each, over K in steps of 16
 // through two shared-memory buffers; the next step's values are loaded to registers while this one is computed. Tile: x
 // = 16 * Columns columns, y = 16 * Rows rows. 256 threads; 128 * (16 * Rows + 16 * Columns + 8) bytes of shared memory.
-template <typename W, typename A, int Rows, int Columns>
-KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
+//
+// load_x(row, k0, values) and load_w(column, k0, values) give eight values from k0 on, store(row, column, sum) takes a
+// product.
+template <int Rows, int Columns, typename LoadX, typename LoadW, typename Store>
+KERNEL_FN void tiled_product(i64 rows, i64 n, i64 k, Tile tile, char* shared, LoadX load_x, LoadW load_w,
+                             Store store_sum) {
   constexpr int kThreads = 256, kDepth = 16, kChunks = kDepth / 8;
   constexpr int kTileRows = 16 * Rows, kTileColumns = 16 * Columns;
   // Padding keeps rows 16-byte aligned and spreads them over the banks.
@@ -30,11 +34,8 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
   constexpr int kLoadsX = (kTileRows * kChunks + kThreads - 1) / kThreads;
   constexpr int kLoadsW = (kTileColumns * kChunks + kThreads - 1) / kThreads;
 
-  const i64 rows = args.counts->rows[args.row_count];
   const i64 row0 = static_cast<i64>(tile.y) * kTileRows, column0 = static_cast<i64>(tile.x) * kTileColumns;
   if (row0 >= rows) return;
-  const A* x = static_cast<const A*>(args.x);
-  const W* w = static_cast<const W*>(args.w);
   float* buffers = reinterpret_cast<float*>(shared);  // 2 x ([16, kStrideX] | [16, kStrideW])
   const int thread = threadIdx.x;
   const int ty = thread / 16, tx = thread % 16;
@@ -45,14 +46,14 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
     for (int l = 0; l < kLoadsX; ++l) {
       const int i = thread + l * kThreads;
       if (i < kTileRows * kChunks) {
-        load_row_chunk(x, row0 + i % kTileRows, rows, k0 + i / kTileRows * 8, args.k, next_x[l]);
+        load_x(row0 + i % kTileRows, k0 + i / kTileRows * 8, next_x[l]);
       }
     }
 #pragma unroll
     for (int l = 0; l < kLoadsW; ++l) {
       const int i = thread + l * kThreads;
       if (i < kTileColumns * kChunks) {
-        load_row_chunk(w, column0 + i % kTileColumns, args.n, k0 + i / kTileColumns * 8, args.k, next_w[l]);
+        load_w(column0 + i % kTileColumns, k0 + i / kTileColumns * 8, next_w[l]);
       }
     }
   };
@@ -81,8 +82,8 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
   store(buffers);
   __syncthreads();
   int current = 0;
-  for (i64 k0 = 0; k0 < args.k; k0 += kDepth) {
-    const bool more = k0 + kDepth < args.k;
+  for (i64 k0 = 0; k0 < k; k0 += kDepth) {
+    const bool more = k0 + kDepth < k;
     if (more) load(k0 + kDepth);
     const float* tile_x = buffers + current * kBuffer;
     const float* tile_w = tile_x + kDepth * kStrideX;
@@ -120,9 +121,23 @@ KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
     for (int c = 0; c < Columns; ++c) {
       constexpr int kRunC = Columns < 4 ? Columns : 4;
       const i64 column = column0 + c / kRunC * 16 * kRunC + tx * kRunC + c % kRunC;
-      if (row >= rows || column >= args.n) continue;
-      const float bias = args.bias ? to_float(static_cast<const W*>(args.bias)[column]) : 0.0f;
-      args.out[row * args.n + column] = sum[r][c] + bias;
+      if (row < rows && column < n) store_sum(row, column, sum[r][c]);
     }
   }
+}
+
+template <typename W, typename A, int Rows, int Columns>
+KERNEL_FN void linear_tiled(const LinearArgs& args, Tile tile, char* shared) {
+  const i64 rows = args.counts->rows[args.row_count];
+  tiled_product<Rows, Columns>(
+      rows, args.n, args.k, tile, shared,
+      [&](i64 row, i64 k0, float(&out)[8]) {
+        load_row_chunk(static_cast<const A*>(args.x), row, rows, k0, args.k, out);
+      },
+      [&](i64 column, i64 k0, float(&out)[8]) {
+        load_row_chunk(static_cast<const W*>(args.w), column, args.n, k0, args.k, out);
+      },
+      [&](i64 row, i64 column, float sum) {
+        args.out[row * args.n + column] = sum + (args.bias ? to_float(static_cast<const W*>(args.bias)[column]) : 0.0f);
+      });
 }

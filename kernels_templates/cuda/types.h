@@ -27,6 +27,10 @@ struct bf16 {
   u16 bits;
 };
 
+KERNEL_FN float float_of_bits(u32 bits) { return __uint_as_float(bits); }
+KERNEL_FN u32 float_bits(float v) { return __float_as_uint(v); }
+KERNEL_FN f16 f16_of_bits(u16 bits) { return {bits}; }
+
 KERNEL_FN float to_float(float v) { return v; }
 KERNEL_FN float to_float(f16 v) { return float_of_f16_bits(v.bits); }
 KERNEL_FN float to_float(bf16 v) { return __uint_as_float(static_cast<u32>(v.bits) << 16); }

@@ -1,4 +1,4 @@
-// Step bookkeeping and the row kernels that only move data: prepare, advance, embed, gather_rows.
+// Step bookkeeping and the row kernels that only move data: prepare, advance, embed, gather_rows, gather_columns.
 #pragma once
 
 #include "x86/simd.h"
@@ -52,4 +52,11 @@ KERNEL_FN void gather_rows(const GatherRowsArgs& a, Tile tile) {
   if (r >= a.counts->rows[kRowsLogits]) return;
   const float* row = a.x + static_cast<i64>(a.rows[r]) * a.width;
   for (i64 i = 0; i < a.width; ++i) a.out[r * a.width + i] = row[i];
+}
+
+KERNEL_FN void gather_columns(const GatherColumnsArgs& a, Tile tile) {
+  const i64 r = tile.y;
+  if (r >= a.counts->rows[a.row_count]) return;
+  const float* x = a.x + r * a.x_stride;
+  for (i64 i = 0; i < a.width; ++i) a.out[r * a.width + i] = x[a.order[i]];
 }

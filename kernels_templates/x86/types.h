@@ -24,6 +24,10 @@ struct Tile {
     __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z});                                            \
   }
 
+KERNEL_FN float float_of_bits(u32 bits) { return __builtin_bit_cast(float, bits); }
+KERNEL_FN u32 float_bits(float v) { return __builtin_bit_cast(u32, v); }
+KERNEL_FN f16 f16_of_bits(u16 bits) { return __builtin_bit_cast(f16, bits); }
+
 KERNEL_FN float to_float(float v) { return v; }
 KERNEL_FN float to_float(f16 v) { return static_cast<float>(v); }
 KERNEL_FN float to_float(bf16 v) { return __builtin_bit_cast(float, static_cast<u32>(v.bits) << 16); }

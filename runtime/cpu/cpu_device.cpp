@@ -92,6 +92,14 @@ class CpuDevice : public Device {
     return reinterpret_cast<DeviceAddress>(data);
   }
 
+  void release(DeviceAddress address) override {
+    const auto block = std::find_if(blocks_.begin(), blocks_.end(),
+                                    [&](const auto& b) { return reinterpret_cast<DeviceAddress>(b.first) == address; });
+    if (block == blocks_.end()) return;
+    munmap(block->first, block->second);
+    blocks_.erase(block);
+  }
+
   llm::Result<HostBuffer> allocate_host(uint64_t bytes, const std::string& what) override {
     LLM_ASSIGN(const DeviceAddress address, allocate(bytes, what));
     return HostBuffer{reinterpret_cast<std::byte*>(address), address, bytes};

@@ -82,6 +82,10 @@ class CudaDevice : public Device {
     return take(size, what);
   }
 
+  void release(DeviceAddress address) override {
+    std::erase_if(memory_, [&](const DeviceMemory& m) { return m.address() == address; });
+  }
+
   Result<HostBuffer> allocate_host(uint64_t bytes, const std::string& what) override {
     LLM_TRY(enter());
     auto memory = PinnedMemory::allocate(context_, bytes);

@@ -216,6 +216,7 @@ struct DeviceBatch {
 // -------------------------------------------------------------------------------------------------
 
 Outcome test_linear(const Kernel& kernel, Rng& rng, bool timing);
+Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool timing);
 Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing);  // linear_fused, linear_glu, linear_add
 Outcome test_attention(const Kernel& kernel, Rng& rng, bool timing);

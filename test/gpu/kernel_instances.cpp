@@ -16,6 +16,15 @@ std::vector<ScalarType> types_of(uint32_t mask) {
   return types;
 }
 
+std::vector<CodeType> codes_of(uint32_t mask) {
+  std::vector<CodeType> codes;
+  for (CodeType code : {CodeType::kU2, CodeType::kU4, CodeType::kU8, CodeType::kE4M3, CodeType::kNf4, CodeType::kFp4}) {
+    if (mask & (1u << static_cast<int>(code))) codes.push_back(code);
+  }
+  if (codes.empty()) codes.push_back(CodeType::kU4);
+  return codes;
+}
+
 std::vector<int> head_dims_of(const Variant& variant) {
   std::vector<int> dims;
   std::istringstream list(variant.head_dims);
@@ -56,6 +65,11 @@ const char* type_name(ScalarType type) {
   return "float";
 }
 
+const char* code_name(CodeType code) {
+  static constexpr const char* kNames[] = {"U2", "U4", "U8", "E4m3", "Nf4", "Fp4"};
+  return kNames[static_cast<int>(code)];
+}
+
 const std::vector<Variant>& cuda_variants() {
   static const std::vector<Variant> kVariants = {
 #include "kernels_templates/cuda/variants.inl"
@@ -71,7 +85,9 @@ std::vector<KernelInstance> all_instances(const std::vector<Variant>& variants) 
       for (ScalarType operand : types_of(variant.operand_types)) {
         for (ScalarType kv : types_of(variant.kv_types)) {
           for (int head_dim : head_dims_of(variant)) {
-            instances.push_back({&variant, weight, operand, kv, head_dim});
+            for (CodeType code : codes_of(variant.code_types)) {
+              instances.push_back({&variant, weight, operand, kv, head_dim, code});
+            }
           }
         }
       }
@@ -82,6 +98,7 @@ std::vector<KernelInstance> all_instances(const std::vector<Variant>& variants) 
 
 std::string KernelInstance::entry() const {
   std::string name = std::string(variant->family) + "_" + variant->name;
+  if (variant->code_types) name += std::string("__c_") + code_name(code);
   if (variant->weight_types) name += std::string("__w_") + type_name(weight);
   if (variant->operand_types) name += std::string("__x_") + type_name(operand);
   if (variant->kv_types) name += std::string("__kv_") + type_name(kv);
@@ -92,6 +109,7 @@ std::string KernelInstance::entry() const {
 std::string KernelInstance::instantiation() const {
   std::string list;
   const auto append = [&list](const std::string& item) { list += (list.empty() ? "" : ", ") + item; };
+  if (variant->code_types) append(code_name(code));
   if (variant->weight_types) append(type_name(weight));
   if (variant->operand_types) append(type_name(operand));
   if (variant->kv_types) append(type_name(kv));

@@ -73,7 +73,7 @@ int main(int argc, char** argv) {
   for (const KernelInstance& instance : all_instances()) {
     const std::string entry = instance.entry();
     const auto found = code.find(entry);
-    if (found == code.end() || (options.count("--filter") && entry.find(options["--filter"]) == std::string::npos))
+    if (found == code.end() || !instance.is_tested_alone() || (options.count("--filter") && entry.find(options["--filter"]) == std::string::npos))
       continue;
     if (number++ % every != first) continue;
     Kernel kernel;

@@ -96,3 +96,47 @@ func.func @keeps_apart(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>)
   %a2 = llm.attention %q2, %d2 {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = f32} : (tensor<?x8xf32>) -> tensor<?x8xf32>
   return %a0, %a1, %a2 : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>
 }
+
+// -----
+
+// Quantized weights of one type: their rows are stacked.
+// CHECK-LABEL: @quantized
+// CHECK: llm.weight [#llm.quantized_part<rows = 8, {{.*}}>, #llm.quantized_part<rows = 4, {{.*}}>, #llm.quantized_part<rows = 4, {{.*}}>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+// CHECK: llm.linear
+// CHECK-NOT: llm.linear
+#c = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#s = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized(%x: tensor<?x64xf32>, %t: tensor<?x4xf32>) -> tensor<?x8xf32> {
+  %wq = llm.weight [#llm.quantized_part<rows = 8, codes = #c, scales = #s>] : tensor<8x64x!llm.quantized<u4, group 32, scale f16>>
+  %q = llm.linear %x, %wq : (tensor<?x64xf32>, tensor<8x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<?x8xf32>
+  %wk = llm.weight [#llm.quantized_part<rows = 4, codes = #c, scales = #s>] : tensor<4x64x!llm.quantized<u4, group 32, scale f16>>
+  %k = llm.linear %x, %wk : (tensor<?x64xf32>, tensor<4x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<?x4xf32>
+  %wv = llm.weight [#llm.quantized_part<rows = 4, codes = #c, scales = #s>] : tensor<4x64x!llm.quantized<u4, group 32, scale f16>>
+  %v = llm.linear %x, %wv : (tensor<?x64xf32>, tensor<4x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<?x4xf32>
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, element = bf16}
+  %d = llm.kv_write %k, %v into %c : tensor<?x4xf32>, tensor<?x4xf32>
+  %a = llm.attention %q, %d {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = bf16}
+      : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %a : tensor<?x8xf32>
+}
+
+// -----
+
+// Of several types: left alone.
+// CHECK-LABEL: @quantized_differently
+// CHECK-COUNT-3: llm.linear
+#c = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#s = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized_differently(%x: tensor<?x64xf32>, %t: tensor<?x4xf32>) -> tensor<?x8xf32> {
+  %wq = llm.weight [#llm.quantized_part<rows = 8, codes = #c, scales = #s>] : tensor<8x64x!llm.quantized<u4, group 32, scale f16>>
+  %q = llm.linear %x, %wq : (tensor<?x64xf32>, tensor<8x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<?x8xf32>
+  %wk = llm.weight [#llm.quantized_part<rows = 4, codes = #c, scales = #s>] : tensor<4x64x!llm.quantized<u4, group 32, scale f16>>
+  %k = llm.linear %x, %wk : (tensor<?x64xf32>, tensor<4x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<?x4xf32>
+  %wv = llm.weight [#llm.quantized_part<rows = 4, codes = #c, scales = #s>] : tensor<4x64x!llm.quantized<u8, group 32, scale f16>>
+  %v = llm.linear %x, %wv : (tensor<?x64xf32>, tensor<4x64x!llm.quantized<u8, group 32, scale f16>>) -> tensor<?x4xf32>
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, element = bf16}
+  %d = llm.kv_write %k, %v into %c : tensor<?x4xf32>, tensor<?x4xf32>
+  %a = llm.attention %q, %d {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = bf16}
+      : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %a : tensor<?x8xf32>
+}

@@ -5,6 +5,7 @@
 #include <functional>
 #include <ostream>
 
+#include "kernels_templates/abi.h"
 #include "plan/plan_reader.h"
 #include "test/plan/sample_plan.h"
 
@@ -54,6 +55,22 @@ fb::StateBufferT& state(fb::PlanT& p, const std::string& name) {
   return *target(p).states[0];
 }
 
+// Weight 0 becomes a quantized one, [12, 8], with a program init that fills it from tensor 0.
+fb::WeightT& set_quantized(fb::PlanT& p) {
+  fb::WeightT& w = *target(p).weights[0];
+  w.layout = fb::WeightLayout::quantized, w.parts.clear();
+  w.quantization = std::make_unique<fb::QuantizationT>();
+  w.quantization->code = 1, w.quantization->group = 8, w.quantization->zeros = true, w.quantization->interleave = 16;
+  w.bytes = 3 * 256;  // codes 16 x 16, scales 16 x 4 and zeros 16 x 1 bytes, each from a multiple of 256 on
+  auto init = std::make_unique<fb::ProgramT>();
+  init->kind = fb::ProgramKind::init, init->tokens = init->seqs = init->logits = 1;
+  init->launches.push_back(std::make_unique<fb::LaunchT>(launch(p, 0)));
+  init->launches[0]->slots = {fb::Slot(0, 0, fb::SlotKind::source), fb::Slot(512, 0, fb::SlotKind::weight)};
+  target(p).programs.push_back(std::move(init));
+  return w;
+}
+fb::LaunchT& init_launch(fb::PlanT& p) { return *target(p).programs.back()->launches[0]; }
+
 // Launch 0 becomes an external call [4, 8] . [12, 8]^T with x, out, weight and workspace that it just fits into, of a CUDA target.
 fb::ExternalCallT& set_external(fb::PlanT& p) {
   fb::TargetT& t = target(p);
@@ -70,6 +87,16 @@ fb::ExternalCallT& set_external(fb::PlanT& p) {
 }
 
 // Launch 0 takes a tensor map of the 4 rows x 32 bytes at the end of the arena, of a CUDA target.
+// One kernel does the work of all launches of the program forward.
+fb::LaunchT& set_persistent(fb::PlanT& p) {
+  for (auto& l : forward(p).launches) l->phase_body = llm_abi::kPhaseEmbed;
+  auto l = std::make_unique<fb::LaunchT>();
+  l->slots = {fb::Slot(0, 0, fb::SlotKind::phases)};
+  l->bytes = std::make_unique<fb::Cost>(), l->flops = std::make_unique<fb::Cost>();
+  forward(p).persistent = std::move(l);
+  return *forward(p).persistent;
+}
+
 fb::TensorMapT& set_map(fb::PlanT& p) {
   fb::TargetT& t = target(p);
   t.kind = fb::TargetKind::cuda;
@@ -101,7 +128,7 @@ const Corruption kCorruptions[] = {
     {"file_nul", [](auto& p) { p.files[0]->name = std::string("a\0b", 3); }, "leaves the model folder"},
     {"file_header", [](auto& p) { p.files[0]->header_bytes = 4097; }, "header larger than itself"},
     {"tensor_file", [](auto& p) { p.tensors[0]->file = 1; }, "a tensor of a missing file"},
-    {"tensor_type", [](auto& p) { p.tensors[0]->dtype = 3; }, "tensor tensor0 of unknown type"},
+    {"tensor_type", [](auto& p) { p.tensors[0]->dtype = 5; }, "tensor tensor0 of unknown type"},
     {"tensor_offset", [](auto& p) { p.tensors[0]->offset = 4096 - 383; }, "tensor tensor0 lies outside of its file"},
     {"tensor_offset_huge", [](auto& p) { p.tensors[0]->offset = kHuge; }, "tensor tensor0 lies outside of its file"},
     {"tensor_rows", [](auto& p) { p.tensors[0]->rows = 1000; }, "tensor tensor0 lies outside of its file"},
@@ -186,6 +213,23 @@ const Corruption kCorruptions[] = {
     {"weight_init_kernel", [](auto& p) { target(p).weights[1]->init_kernel = 2; }, "weight packed names a missing kernel"},
     {"weight_init_negative", [](auto& p) { target(p).weights[1]->init_kernel = -2; }, "weight packed names a missing kernel"},
     {"weight_init_missing", [](auto& p) { target(p).weights[1]->init_kernel = -1; }, "layout and init kernel disagree"},
+    {"quantized_code", [](auto& p) { set_quantized(p).quantization->code = 6; }, "weight rows of unknown type or layout"},
+    {"quantized_type", [](auto& p) { set_quantized(p).dtype = 3; }, "weight rows of unknown type or layout"},
+    {"quantized_interleave", [](auto& p) { set_quantized(p).quantization->interleave = 8; }, "weight rows of unknown type or layout"},
+    {"quantized_how", [](auto& p) { set_quantized(p).quantization.reset(); }, "weight rows of unknown type or layout"},
+    {"quantized_group", [](auto& p) { set_quantized(p).quantization->group = 0; }, "weight rows of impossible shape"},
+    {"quantized_huge", [](auto& p) { auto& w = set_quantized(p); w.rows = w.cols = uint64_t{1} << 40; }, "weight rows of impossible shape"},
+    {"quantized_bytes", [](auto& p) { set_quantized(p).bytes = 512; }, "weight rows: 512 bytes, its shape needs 768"},
+    {"quantized_parts", [](auto& p) { set_quantized(p).parts = {fb::WeightPart(0, 8, 0, 8, 0, 0)}; }, "filled by the program init, and in another way"},
+    {"quantized_kernel", [](auto& p) { set_quantized(p).init_kernel = 0; }, "filled by the program init, and in another way"},
+    {"quantized_plain", [](auto& p) { set_quantized(p).layout = fb::WeightLayout::rows; }, "weight rows is quantized, but not its layout"},
+    {"order_type", [](auto& p) { auto& w = set_quantized(p); w.layout = fb::WeightLayout::order, w.quantization.reset(); }, "order rows of impossible shape"},
+    {"order_bytes", [](auto& p) { auto& w = set_quantized(p); w.layout = fb::WeightLayout::order, w.quantization.reset(), w.dtype = 3, w.cols = 1; }, "weight rows: 768 bytes, its shape needs 48"},
+    {"init_tensor", [](auto& p) { set_quantized(p), init_launch(p).slots[0] = fb::Slot(0, 9, fb::SlotKind::source); }, "a missing source tensor"},
+    {"init_tensor_offset", [](auto& p) { set_quantized(p), init_launch(p).slots[0] = fb::Slot(1, 0, fb::SlotKind::source); }, "a missing source tensor"},
+    {"init_weight", [](auto& p) { set_quantized(p), init_launch(p).slots[1] = fb::Slot(769, 0, fb::SlotKind::weight); }, "an argument outside of its weight"},
+    {"init_external", [](auto& p) { set_quantized(p), init_launch(p).external = std::make_unique<fb::ExternalCallT>(); }, "a program init with more than kernels"},
+    {"source_elsewhere", [](auto& p) { set_slot(p, 0, 0, 8); }, "a source tensor in an impossible place"},
     {"weight_init_superfluous", [](auto& p) { target(p).weights[0]->init_kernel = 0; }, "layout and init kernel disagree"},
     {"part_tensor", [](auto& p) { set_part(p, {0, 8, 0, 8, 0, 2}); }, "weight rows names a missing tensor"},
     {"part_type", [](auto& p) { p.tensors[0]->dtype = 1; }, "differ in type"},
@@ -225,6 +269,15 @@ const Corruption kCorruptions[] = {
     {"external_w", [](auto& p) { set_external(p).cols = 13; }, "an argument outside of its weight"},
     {"external_out", [](auto& p) { set_external(p), launch(p, 0).slots[2] = fb::Slot(4096 - 191, 0, fb::SlotKind::arena); }, "an argument outside of the arena"},
     {"external_huge", [](auto& p) { auto& c = set_external(p); c.rows = c.cols = c.k = 0x7fffffff; }, "an argument outside of the arena"},
+    {"persistent_on_x86", [](auto& p) { set_persistent(p), target(p).kind = fb::TargetKind::x86, target(p).modules[0]->object = kCodeSegment; }, "a persistent kernel of another target than CUDA"},
+    {"persistent_kernel", [](auto& p) { set_persistent(p).kernel = 2; }, "a launch of a missing kernel"},
+    {"persistent_after", [](auto& p) { set_persistent(p).after = {0}; }, "a persistent launch that is no kernel, or waits for others"},
+    {"persistent_no_costs", [](auto& p) { set_persistent(p).bytes.reset(); }, "a launch without costs"},
+    {"persistent_phases_offset", [](auto& p) { set_persistent(p).slots = {fb::Slot(8, 0, fb::SlotKind::phases)}; }, "phases in an impossible place"},
+    {"phases_of_a_launch", [](auto& p) { set_persistent(p), launch(p, 0).slots = {fb::Slot(0, 0, fb::SlotKind::phases)}; }, "phases in an impossible place"},
+    {"phase_none", [](auto& p) { set_persistent(p), launch(p, 1).phase_body = llm_abi::kPhaseNone; }, "a launch that is no phase of its persistent kernel"},
+    {"phase_unknown", [](auto& p) { set_persistent(p), launch(p, 1).phase_body = llm_abi::kPhaseLinearRope + 1; }, "a launch that is no phase of its persistent kernel"},
+    {"phase_arguments", [](auto& p) { set_persistent(p), launch(p, 1).slots.resize(llm_abi::kPhaseSlots + 1); }, "a launch that is no phase of its persistent kernel"},
     {"map_on_x86", [](auto& p) { set_map(p), target(p).kind = fb::TargetKind::x86, target(p).modules[0]->object = kCodeSegment; }, "a tensor map of a target without the copy engine"},
     {"map_missing", [](auto& p) { set_map(p), launch(p, 0).slots = {fb::Slot(0, 1, fb::SlotKind::tensor_map)}; }, "an argument names a missing tensor map"},
     {"map_offset", [](auto& p) { set_map(p), launch(p, 0).slots = {fb::Slot(64, 0, fb::SlotKind::tensor_map)}; }, "an argument names a missing tensor map"},
@@ -299,6 +352,13 @@ TEST(PlanVerifyObject, NullEntriesAreRefused) {
 TEST(PlanVerifyObject, ExternalCallThatJustFits) {
   fb::PlanT plan = sample_plan();
   set_external(plan);
+  const Status status = verify_plan(plan, segment_area().size());
+  EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
+}
+
+TEST(PlanVerifyObject, PersistentLaunchThatJustFits) {
+  fb::PlanT plan = sample_plan();
+  set_persistent(plan);
   const Status status = verify_plan(plan, segment_area().size());
   EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
 }

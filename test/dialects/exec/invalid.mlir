@@ -11,12 +11,12 @@ exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 24 x 8 x f32 {layout 
 
 // -----
 
-// expected-error @+1 {{layout is 'rows', 'interleaved16' or 'row_scale', found 'columns'}}
+// expected-error @+1 {{layout is 'rows', 'interleaved16', 'row_scale', 'quantized' or 'order', found 'columns'}}
 exec.weight @w [#llm.part<"q" rows 0 to 16 cols 0 to 8>] : 16 x 8 x f32 {layout = "columns", bytes = 512 : i64}
 
 // -----
 
-// expected-error @+1 {{kind is 'forward' or 'sample', found 'backward'}}
+// expected-error @+1 {{kind is 'forward', 'sample' or 'init', found 'backward'}}
 exec.program @p "backward" tokens 1 seqs 1 logits 1 {
 }
 

@@ -33,7 +33,10 @@ std::vector<KernelInstance> of_model(const std::vector<KernelInstance>& all, con
   for (const KernelInstance& k : all) {
     // Without per-head norms the type of their weights is float.
     const bool no_norms = std::string(k.variant->family) == "rope_kv_write" && k.weight == llm::ScalarType::kF32;
-    if ((!k.variant->weight_types || weight == llm_test::type_name(k.weight) || no_norms) &&
+    // The scales of quantized weights may be float, whatever the type of the others.
+    const bool scales =
+        (k.variant->code_types || std::string(k.variant->family) == "repack") && k.weight == llm::ScalarType::kF32;
+    if ((!k.variant->weight_types || weight == llm_test::type_name(k.weight) || no_norms || scales) &&
         (!k.variant->operand_types || operand == llm_test::type_name(k.operand)) &&
         (!k.variant->kv_types || kv == llm_test::type_name(k.kv)) && (k.head_dim == 0 || k.head_dim == head_dim)) {
       chosen.push_back(k);

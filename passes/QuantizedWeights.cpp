@@ -1,0 +1,146 @@
+#include "passes/QuantizedWeights.h"
+
+namespace llmc {
+namespace {
+
+constexpr int64_t kBlockRows = 16;  // kRepackRows of kernels_templates/{cuda,x86}/repack.h
+
+}  // namespace
+
+llm::QuantizedShape quantized_shape(ops::QuantizedType type, int64_t rows, int64_t cols, TargetKind target) {
+  llm::QuantizedShape shape;
+  shape.code = type.storage();
+  shape.rows = static_cast<uint64_t>(rows), shape.cols = static_cast<uint64_t>(cols);
+  shape.group = static_cast<uint64_t>(type.getGroup());
+  shape.scale_bytes = static_cast<uint64_t>(element_bytes(type.getScale()));
+  shape.zeros = type.getZeros();
+  shape.interleave = target == TargetKind::kX86 ? 16 : 1;
+  return shape;
+}
+
+llm::QuantizedLayout QuantizedWeights::layout(exec::WeightOp weight) const {
+  const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
+  return *llm::quantized_layout(quantized_shape(type, static_cast<int64_t>(weight.getRows()),
+                                                static_cast<int64_t>(weight.getCols()), symbols_.target().kind));
+}
+
+llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
+  exec::WeightOp& op = weights_[source.getParts().getAsOpaquePointer()];
+  if (op) return op;
+  const auto type = mlir::cast<mlir::RankedTensorType>(source.getType());
+  const auto element = mlir::cast<ops::QuantizedType>(type.getElementType());
+  const int64_t rows = type.getShape()[0], cols = type.getShape()[1];
+  const auto layout = llm::quantized_layout(quantized_shape(element, rows, cols, symbols_.target().kind));
+  const auto first = mlir::cast<ops::QuantizedPartAttr>(source.getParts()[0]);
+  const std::string name = symbols_.weight_name(first.getCodes().getKey(), source.getParts().size());
+  if (!layout) return llm::Error{"weight " + name + " is too large"};
+  op = add(source.getLoc(), name, source.getParts(), rows, cols, element, "quantized",
+           static_cast<int64_t>(layout->bytes));
+  int64_t row = 0;
+  for (mlir::Attribute attr : source.getParts()) {
+    const auto part = mlir::cast<ops::QuantizedPartAttr>(attr);
+    LLM_TRY(repack(op, part, row));
+    row += part.getRows();
+  }
+  return op;
+}
+
+llm::Result<exec::WeightOp> QuantizedWeights::order(llvm::StringRef group_of, int64_t cols, int64_t group) {
+  exec::WeightOp& op = orders_[group_of.str()];
+  if (op) return op;
+  const KernelShape shape{.family = "group_order", .weight = {}, .operand = {}, .kv = {}};
+  LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
+  const auto part = ops::PartAttr::get(builder_.getContext(), group_of, 0, cols, 0, 1);
+  const int64_t bytes = cols * static_cast<int64_t>(sizeof(int32_t));
+  op = add(builder_.getUnknownLoc(), symbols_.weight_name(group_of, 1), builder_.getArrayAttr({part}), cols, 1,
+           builder_.getI32Type(), "order", bytes);
+  LaunchBuilder l(builder_, symbols_);
+  l.read(source(group_of)).write(pointer_to(op)).i(cols).i(group);
+  l.emit(*choice.best.variant, shape,
+         {.layer = group_of.str(), .bytes = {2.0 * static_cast<double>(bytes)}, .flops = {}, .runner_up = ""});
+  return op;
+}
+
+exec::WeightOp QuantizedWeights::add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows,
+                                     int64_t cols, mlir::Type element, llvm::StringRef layout, int64_t bytes) {
+  mlir::OpBuilder at(builder_.getContext());
+  at.setInsertionPointToEnd(symbols_.module().getBody());
+  if (!program_) {
+    program_ = at.create<exec::ProgramOp>(loc, "program_init", "init", 1, 1, 1, mlir::IntegerAttr(), mlir::FlatSymbolRefAttr());
+    builder_.setInsertionPointToStart(&program_.getBody().emplaceBlock());
+  }
+  return at.create<exec::WeightOp>(loc, name, parts, rows, cols, element, layout, bytes, mlir::FlatSymbolRefAttr(),
+                                   mlir::FlatSymbolRefAttr());
+}
+
+View QuantizedWeights::source(llvm::StringRef key) {
+  mlir::Value& value = sources_[key.str()];
+  if (!value)
+    value = builder_.create<exec::SourceOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                            builder_.getStringAttr(key));
+  return {.base = value};
+}
+
+View QuantizedWeights::pointer_to(exec::WeightOp weight) {
+  mlir::Value& value = pointers_[weight.getSymName().str()];
+  if (!value)
+    value = builder_.create<exec::WeightPtrOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                               mlir::FlatSymbolRefAttr::get(weight));
+  return {.base = value};
+}
+
+// The fields of PackedView, in their order.
+void QuantizedWeights::packed(LaunchBuilder& l, ops::PackedAttr v) {
+  if (!v) {
+    l.null().i(1).i(1).i(1).i(1).i(0).i(0).i(0).i(0).i(0);
+    return;
+  }
+  l.read(source(v.getKey()))
+      .i(v.getWordBytes())
+      .i(v.getBits())
+      .i(v.getUnitValues())
+      .i(v.getUnitWords())
+      .i(v.getWordStride());
+  l.i(v.getLineStride()).i(v.getOrder()).i(v.getAdd()).i(v.getByColumn());
+}
+
+// The fields of ScaleView, in their order.
+void QuantizedWeights::scales(LaunchBuilder& l, ops::ScalesAttr v) {
+  const auto optional = [&](mlir::StringAttr key) { key ? l.read(source(key.getValue())) : l.null(); };
+  l.read(source(v.getKey())).i(static_cast<int64_t>(scalar_type(v.getType())));
+  l.i(v.getRowBlock()).i(v.getRowStride()).i(v.getGroupStride()).f(static_cast<double>(v.getDivisor()));
+  optional(v.getMap()), optional(v.getMapScales());
+  l.i(v.getMapBlock()).f(v.getMapOffset() ? v.getMapOffset().getValueAsDouble() : 0.0);
+}
+
+llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAttr part, int64_t first_row) {
+  const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
+  const auto cols = static_cast<int64_t>(weight.getCols());
+  const llm::QuantizedLayout sections = layout(weight);
+  KernelShape shape{.family = "repack", .weight = scalar_type(type.getScale()), .operand = {}, .kv = {}};
+  shape.rows = (ceil_div(first_row + part.getRows(), kBlockRows) - first_row / kBlockRows) * kBlockRows;
+  LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
+  View order;
+  if (part.getGroupOf()) {
+    LLM_ASSIGN(const exec::WeightOp columns, this->order(part.getGroupOf().getValue(), cols, type.getGroup()));
+    order = pointer_to(columns);
+  }
+  const View codes = pointer_to(weight);
+  LaunchBuilder l(builder_, symbols_);
+  packed(l, part.getCodes());
+  packed(l, part.getZeros());
+  scales(l, part.getScales());
+  order.base ? l.read(order) : l.null();
+  l.write(codes).write({.base = codes.base, .offset = static_cast<int64_t>(sections.scales)});
+  type.getZeros() ? l.write({.base = codes.base, .offset = static_cast<int64_t>(sections.zeros)}) : l.null();
+  l.i(part.getRows()).i(cols).i(type.getGroup()).i(type.storedBits()).i(first_row);
+  l.i(symbols_.target().kind == TargetKind::kX86 ? kBlockRows : 1);
+  // The checkpoint's bytes and those written, about the same.
+  const double bytes = 2.0 * static_cast<double>(sections.bytes) * static_cast<double>(part.getRows()) /
+                       static_cast<double>(weight.getRows());
+  l.emit(*choice.best.variant, shape,
+         {.layer = part.getCodes().getKey().str(), .bytes = {bytes}, .flops = {}, .runner_up = ""});
+  return {};
+}
+
+}  // namespace llmc

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Makes the golden logits of this folder: transformers on the dequantized model, in float64. See README.md.
+
+    test/quantized/make_goldens.py [NAME ...]
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+
+import checkpoints
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "goldens"))
+import reference  # noqa: E402
+
+DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+
+
+def make_golden(model, folder):
+    model.write(folder)
+    dense = folder / f"{model.name}.dense"
+    generator = np.random.default_rng(sum(map(ord, model.name)))
+    ids = generator.integers(3, checkpoints.VOCAB, checkpoints.POSITIONS).tolist()
+    float64 = reference.load(dense)
+    expected = reference.logits(float64, ids)
+    np.save(HERE / f"{model.name}.npy", expected.float().numpy())
+    golden = {
+        "dtype": DTYPES[model.dtype],
+        "ids": ids,
+        "logits": f"{model.name}.npy",
+        "attention_score_std": reference.score_std(float64, ids),
+        "logit_std": expected.std(-1).mean().item(),
+        "kl_of_transformers_itself": {t: reference.mean_kl(expected, reference.logits(reference.load(dense, getattr(torch, t)), ids))
+                                      for t in ("float32", DTYPES[model.dtype])},
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (HERE / f"{model.name}.json").write_text(json.dumps(golden) + "\n")
+    return golden
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="default: all")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    failed = False
+    for model in checkpoints.models():
+        if args.names and model.name not in args.names:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            golden = make_golden(model, pathlib.Path(folder))
+        scores, logits = golden["attention_score_std"], golden["logit_std"]
+        print(f"{model.name}: scores {scores:.2f}, logits {logits:.2f}, {golden['kl_of_transformers_itself']}", flush=True)
+        if scores < 1 or logits < 1:
+            print(f"make_goldens: error: {model.name}: too flat to notice mistakes", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
