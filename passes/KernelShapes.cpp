@@ -147,6 +147,8 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
         s.kv = scalar_type(cache.getElement()), s.k = width_of(o.getX());
         s.cols = mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0];
+        // Some kernels rotate whole heads of a length that they are made for.
+        if (width_of(o.getTable()) == static_cast<int64_t>(o.getHeadDim())) s.head_dim = o.getHeadDim();
         work.flops[kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
       })
       .Case([&](ops::AttentionOp o) {

@@ -226,7 +226,7 @@ class ProgramLowering {
           for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
-          split_k(l, o);
+          split_k(l, o, o.getX(), width_of(o.getResult()));
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           return emit(l, op);
         })
@@ -238,7 +238,8 @@ class ProgramLowering {
           l.null().null().write(result(o.getQOut())).null().null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
-          l.null().null().null().null();
+          split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]);
+          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
@@ -335,17 +336,17 @@ class ProgramLowering {
   }
 
   // FusedLinearArgs::partials and arrivals, where the chosen variant splits K.
-  void split_k(LaunchBuilder& l, ops::FusedLinearOp o) {
+  void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width) {
     const llm::Variant* variant = chosen(o);
     if (!variant || variant->k_splits == 1) {
       l.null().null();
       return;
     }
-    const int64_t tiles = ceil_div(rows_of(o.getX()), variant->tile_rows) * ceil_div(width_of(o.getResult()), variant->tile_cols);
+    const int64_t tiles = ceil_div(rows_of(x), variant->tile_rows) * ceil_div(width, variant->tile_cols);
     const int64_t bytes = tiles * variant->k_splits * variant->tile_rows * variant->tile_cols * static_cast<int64_t>(sizeof(float));
     View partials;
     partials.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
-                                                    builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(o.getLoc()) + " splits"),
+                                                    builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(o->getLoc()) + " splits"),
                                                     mlir::IntegerAttr());
     l.write(partials).read_write(state("arrivals"));
   }
@@ -398,7 +399,7 @@ class ProgramLowering {
       workspace.base = builder_.create<exec::BufferOp>(
           builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
           builder_.getI64IntegerAttr(bucket_.tokens * heads * splits * (head_dim + 2) * static_cast<int64_t>(sizeof(float))),
-          builder_.getStringAttr(layer_name(o.getLoc()) + " splits"), mlir::IntegerAttr());
+          builder_.getStringAttr(layer_name(o->getLoc()) + " splits"), mlir::IntegerAttr());
       l.write(workspace);
     } else {
       l.null();

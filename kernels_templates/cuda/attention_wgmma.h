@@ -112,7 +112,7 @@ template <typename A, typename KV, int HeadDim, int Entries, int Stages>
 KERNEL_FN void attention_wgmma(const AttentionArgs& args, Tile tile, char* shared) {
   using Ring = AttentionRing<HeadDim, Entries, Stages>;
   constexpr int kThreads = 128, kConsumerWarps = 8, kScoreSteps = HeadDim / 16, kValueSteps = Entries / 16;
-  constexpr int kGatherRegisters = HeadDim > 128 ? 24 : 56, kMultiplyRegisters = HeadDim > 128 ? 240 : 224;
+  constexpr int kGatherRegisters = HeadDim > 128 ? 40 : 72, kMultiplyRegisters = HeadDim > 128 ? 232 : 216;
   static_assert(sizeof(A) == 2 && sizeof(KV) == 2 && HeadDim % 32 == 0, "see above");
   const Ring ring(shared);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -120,8 +120,8 @@ KERNEL_FN void attention_wgmma(const AttentionArgs& args, Tile tile, char* share
     for (u32 s = 0; s < Stages * 8; s += 8) {
       mbarrier_init(ring.keys_full + s, kThreads);
       mbarrier_init(ring.values_full + s, kThreads);
-      mbarrier_init(ring.keys_empty + s, kConsumerWarps);
-      mbarrier_init(ring.values_empty + s, kConsumerWarps);
+      mbarrier_init(ring.keys_empty + s, kConsumerWarps * kWarpArrivals);
+      mbarrier_init(ring.values_empty + s, kConsumerWarps * kWarpArrivals);
     }
   }
   __syncthreads();
@@ -144,7 +144,7 @@ KERNEL_FN void attention_wgmma(const AttentionArgs& args, Tile tile, char* share
   u32 p[kValueSteps][4];
 
   const auto release = [&](u32 empty, AttentionStage<Stages>& at) {
-    if (lane == 0) mbarrier_arrive(empty + at.stage * 8);
+    mbarrier_arrive_warp(empty + at.stage * 8);
     at.advance();
   };
   const auto multiply_keys = [&] {

@@ -66,15 +66,77 @@ struct AttentionSegment {
   }
 };
 
-// Warpgroup 0: thread = chunk + 8 * row of a pass over 16 entries.
+// Where the groups of 16 entries of a step lie, for blocks of whole groups. Lane i looks group i up, a step ahead, so
+// that a copy costs a few instructions and no wait.
+template <typename KV, int Entries>
+struct AttentionPages {
+  static constexpr int kGroups = Entries / 16;
+  const KV* group[kGroups];
+
+  KERNEL_FN static i32 block(const KvRows<KV>& rows, int base, int end) { return rows.block_of(entry_of(base, end)); }
+  KERNEL_FN AttentionPages(const KvRows<KV>& rows, i32 block, int base, int end) {
+    const auto own = reinterpret_cast<unsigned long long>(rows.key_in(block, rows.row_of(entry_of(base, end))));
+    __syncwarp();
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) group[g] = reinterpret_cast<const KV*>(__shfl_sync(kAllLanes, own, g));
+  }
+
+ private:
+  // The lane's group, or where it has no entries, the step's first.
+  KERNEL_FN static int entry_of(int base, int end) {
+    const int entry = base + static_cast<int>(threadIdx.x) % kGroups * 16;
+    return entry < end ? entry : base;
+  }
+};
+
+// The copies of a thread of warpgroup 0: 16 bytes of one row in each group of 16 entries, and of its row in each panel.
+template <typename KV, int HeadDim, int Entries, int Stages>
+struct AttentionCopies {
+  using Ring = AttentionRing<HeadDim, Entries, Stages>;
+  using Pages = AttentionPages<KV, Entries>;
+  static constexpr int kGroups = Pages::kGroups;
+  int chunk = threadIdx.x % 8, row = threadIdx.x / 8;
+
+  KERNEL_FN void copy_row(u32 stage, int group, const KV* source, bool exists) const {
+    const u32 to = stage + Ring::swizzled(row, chunk) + group * 16 * Ring::kRowBytes;
+#pragma unroll
+    for (int panel = 0; panel < Ring::kPanels; ++panel) {
+      if (HeadDim % 64 != 0 && panel * 8 + chunk >= Ring::kChunks) break;
+      copy_async16(to + panel * Ring::kPanelBytes, source + panel * 64, exists);
+    }
+  }
+  // `part`: values from the keys of the step's rows to what is copied. Rows outside of the range become zeros: weights
+  // of 0 need finite values.
+  template <bool AllExist>
+  KERNEL_FN void copy_groups(u32 stage, const Pages& pages, i64 part, int base, const EntryRange& range) const {
+    const i64 offset = part + row * HeadDim + chunk * 8;
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g)
+      copy_row(stage, g, pages.group[g] + offset, AllExist || contains(range, base + g * 16 + row));
+  }
+  // The same for blocks of any size.
+  KERNEL_FN void copy_entries(u32 stage, const KvRows<KV>& rows, i64 part, int base, const EntryRange& range) const {
+#pragma unroll 1
+    for (int g = 0; g < kGroups; ++g) {
+      const int entry = base + g * 16 + row;
+      const bool exists = contains(range, entry);
+      copy_row(stage, g, rows.key(exists ? entry : range.begin) + part + chunk * 8, exists);
+    }
+  }
+  KERNEL_FN static bool contains(const EntryRange& range, int entry) {
+    return entry >= range.begin && entry < range.end;
+  }
+};
+
+// Warpgroup 0.
 template <typename KV, int HeadDim, int Entries, int Stages>
 KERNEL_FN void attention_gather(const AttentionArgs& args, const AttentionTiles& tiles,
                                 const AttentionRing<HeadDim, Entries, Stages>& ring, int tokens) {
   using Ring = AttentionRing<HeadDim, Entries, Stages>;
-  constexpr int kPasses = Entries / 16;
-  const int chunk = threadIdx.x % 8, row = threadIdx.x / 8;
-  const u32 destination = Ring::swizzled(row, chunk);
+  using Pages = AttentionPages<KV, Entries>;
+  const AttentionCopies<KV, HeadDim, Entries, Stages> copies;
   const u32 group_heads = static_cast<u32>(args.heads) / static_cast<u32>(args.kv.kv_heads);
+  const bool whole_groups = args.kv.block_tokens % 16 == 0;
   AttentionStage<Stages> at;
   for (u32 round = 0; round < tiles.rounds(); ++round) {
     int row0;
@@ -86,26 +148,24 @@ KERNEL_FN void attention_gather(const AttentionArgs& args, const AttentionTiles&
       first = segment.end;
       const KvRows<KV> rows(args.kv, args.seq_slot[segment.sequence], static_cast<u32>(head) / group_heads);
       const EntryRange range = segment.range;
+      i32 block = whole_groups ? Pages::block(rows, segment.base, range.end) : 0;
       for (int base = segment.base; base < range.end; base += Entries) {
-        const auto copy = [&](u32 to, i64 offset, u32 full, u32 empty) {
+        const Pages pages(rows, block, base, range.end);
+        if (whole_groups && base + Entries < range.end) block = Pages::block(rows, base + Entries, range.end);
+        const auto copy = [&](u32 stages, i64 part, u32 full, u32 empty) {
+          const u32 stage = stages + at.stage * Ring::kStageBytes;
           mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
-#pragma unroll(HeadDim > 128 ? 1 : 4)
-          for (int p = 0; p < kPasses; ++p) {
-            const int entry = base + p * 16 + row;
-            const bool valid =
-                entry >= range.begin && entry < range.end;  // zeros elsewhere: weights of 0 need finite values
-            const KV* source = rows.key(valid ? entry : range.begin) + offset + chunk * 8;
-#pragma unroll
-            for (int panel = 0; panel < Ring::kPanels; ++panel) {
-              if (HeadDim % 64 != 0 && panel * 8 + chunk >= Ring::kChunks) break;
-              copy_async16(to + destination + panel * Ring::kPanelBytes + p * 16 * Ring::kRowBytes, source + panel * 64,
-                           valid);
-            }
+          if (!whole_groups) {
+            copies.copy_entries(stage, rows, part, base, range);
+          } else if (base >= range.begin && base + Entries <= range.end) {
+            copies.template copy_groups<true>(stage, pages, part, base, range);
+          } else {
+            copies.template copy_groups<false>(stage, pages, part, base, range);
           }
           copy_async_arrive(full + at.stage * 8);
         };
-        copy(ring.keys + at.stage * Ring::kStageBytes, 0, ring.keys_full, ring.keys_empty);
-        copy(ring.values + at.stage * Ring::kStageBytes, rows.value_offset, ring.values_full, ring.values_empty);
+        copy(ring.keys, 0, ring.keys_full, ring.keys_empty);
+        copy(ring.values, rows.value_offset, ring.values_full, ring.values_empty);
         at.advance();
       }
     }

@@ -20,6 +20,18 @@ KERNEL_FN void mbarrier_expect_tx(u32 bar, u32 bytes) {
 KERNEL_FN void mbarrier_arrive(u32 bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
+// A warp arrives when all of its lanes have read what the barrier guards: kWarpArrivals of the barrier's count. compute-sanitizer's
+// racecheck does not see that __syncwarp orders the lanes' reads ahead of one lane's arrival; for it, every lane arrives.
+#ifdef LLM_EVERY_LANE_ARRIVES
+constexpr u32 kWarpArrivals = kWarp;
+KERNEL_FN void mbarrier_arrive_warp(u32 bar) { mbarrier_arrive(bar); }
+#else
+constexpr u32 kWarpArrivals = 1;
+KERNEL_FN void mbarrier_arrive_warp(u32 bar) {
+  __syncwarp();
+  if (threadIdx.x % kWarp == 0) mbarrier_arrive(bar);
+}
+#endif
 KERNEL_FN bool mbarrier_try_wait(u32 bar, u32 parity) {
   u32 done;
   asm volatile(

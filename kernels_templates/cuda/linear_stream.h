@@ -59,8 +59,7 @@ struct StreamTile {
     }
 #pragma unroll
     for (int m = 0; m < TokenTiles; ++m) token[m] = load(token_at[m]);
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(empty);
+    mbarrier_arrive_warp(empty);
 #pragma unroll
     for (int u = 0; u < Units; ++u) {
 #pragma unroll
@@ -192,9 +191,9 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; ++s) {
       mbarrier_init(full + s * 8, kFillers * kWarp);
-      mbarrier_init(empty + s * 8, kStreamWarps);
+      mbarrier_init(empty + s * 8, kStreamWarps * kWarpArrivals);
     }
-    mbarrier_init(scaled, 1);
+    mbarrier_init(scaled, kWarpArrivals);
     fence_barrier_init();
   }
   __syncthreads();
@@ -210,7 +209,7 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
       const float s = token < rows ? row_scale_of(args, row0 + token, lane) : 1.0f;
       if (lane == 0) scale[token] = s;
     }
-    if (lane == 0) mbarrier_arrive(scaled);
+    mbarrier_arrive_warp(scaled);
     return;
   }
   if (warp >= kStreamWarps) {

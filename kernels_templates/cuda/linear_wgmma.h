@@ -1,25 +1,30 @@
 // Linear layers for many tokens on Hopper: wgmma fed by tensor copies. sm_90a, 16-bit types. See FusedLinearArgs,
-// LinearArgs.
+// LinearRopeArgs, LinearArgs.
 #pragma once
 
 #include "cuda/linear_wgmma_store.h"
 #include "cuda/wgmma.h"
 
 // A block takes tile after tile of BM rows x BN weight rows (for glu BN / 2 of gate and the BN / 2 of up that belong to
-// them). Thread 0 fills a ring of stages, 64 values of k each; warpgroups 1 and 2 multiply: each half of the rows (BM =
-// 128), or all rows and half of the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. With
-// Splits > 1 so many blocks share a tile's K; the last of them adds the sums in their order. The
-// next tile's copies run while a tile is stored. Tile: x of nx = a share of the tiles, in an order that keeps kGroupRows row
-// tiles and few columns in the L2 at a time; y is not used. BM = 64 serves up to 64 rows, and copies weights before the
-// launch before has ended. 384 threads; Stages * 128 * (BM + BN) + 8 * BM + 512 bytes of shared memory. K is a multiple
-// of 8. Boxes of x_map: 64 x BM, of w_map: 64 x kWgmmaBoxRows. Sums run in order of k.
+// them, for RoPE BN / 2 of the first halves of heads and those that they are rotated with). Thread 0 fills a ring of
+// stages, 64 values of k each; warpgroups 1 and 2 multiply: each half of the rows (BM = 128), or all rows and half of
+// the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. With Splits > 1 so many blocks
+// share a tile's K; the last of them adds the sums in their order. The next tile's copies run while a tile is stored.
+// Tile: x of nx = a share of the tiles, in an order that keeps kGroupRows row tiles and few columns in the L2 at a
+// time; y is not used. BM = 64 serves up to 64 rows, and copies weights before the launch before has ended. 384
+// threads; Stages * 128 * (BM + BN) + 8 * BM + 512 bytes of shared memory. K is a multiple of 8. Boxes of x_map: 64 x
+// BM, of w_map: 64 x kWgmmaBoxRows. Sums run in order of k.
 constexpr int kWgmmaDepth = 64, kWgmmaRowBytes = kWgmmaDepth * 2;
 
 template <int BM, int BN>
 constexpr int kWgmmaColumns = BM == 128 ? BN : BN / 2;  // N of a warpgroup's products
 
+// Rows of a box of w. For glu the two halves of a warpgroup's columns are copied apart, for RoPE 32 dims of a half of a
+// head.
 template <int BM, int BN, Epilogue Kind>
-constexpr int kWgmmaBoxRows = Kind == Epilogue::kGlu ? kWgmmaColumns<BM, BN> / 2 : BN;
+constexpr int kWgmmaBoxRows = Kind == Epilogue::kRope  ? 32
+                              : Kind == Epilogue::kGlu ? kWgmmaColumns<BM, BN> / 2
+                                                       : BN;
 
 // The tiles in their order: n runs behind m within kGroupRows row tiles.
 struct WgmmaTiles {
@@ -74,10 +79,11 @@ KERNEL_FN void wgmma_row_scales(const FusedLinearArgs& args, float* scale, i64 r
   }
 }
 
-// Adds up the sums of a warpgroup's part of a tile, in split order. True for the last split, which then has all of them. `flag`: a
-// word of shared memory of the warpgroup's own. Called by its 128 threads.
+// Adds up the sums of a warpgroup's part of a tile, in split order. True for the last split, which then has all of
+// them. `flag`: a word of shared memory of the warpgroup's own. Called by its 128 threads.
 template <int Splits, int Count>
-KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count], u32 tile, u32 split, int group, u32* flag) {
+KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count], u32 tile, u32 split, int group,
+                                 u32* flag) {
   constexpr int kThreads = 128;
   const int thread = threadIdx.x % kThreads, barrier = 2 + group;
   float* all = args.partials + (static_cast<i64>(tile) * 2 + group) * Splits * Count * kThreads + thread;
@@ -104,8 +110,22 @@ KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count
   return true;
 }
 
-template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1>
-KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
+// Step `step`'s share of a tile's residual on its way into the L2, so that the sums do not wait for the memory when
+// they are added.
+template <int BM, int BN>
+KERNEL_FN void wgmma_prefetch_residual(const FusedLinearArgs& args, u32 step, u32 steps, u32 m, u32 n, i64 rows) {
+  const i64 column = static_cast<i64>(n) * BN, columns = min_of(args.n - column, i64{BN});
+  if (args.n % 4 != 0) return;  // whole words of 16 bytes
+  for (u32 r = BM * step / steps; r < BM * (step + 1) / steps; ++r) {
+    const i64 row = static_cast<i64>(m) * BM + r;
+    if (row < rows) bulk_prefetch(args.residual + row * args.n + column, static_cast<u32>(columns * sizeof(float)));
+  }
+}
+
+template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, Epilogue Kind, int Splits,
+          typename Args>
+KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
+  const FusedLinearArgs& args = linear_of(all);
   constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind>;
   constexpr int kXBytes = BM * kWgmmaRowBytes, kStageBytes = (BM + BN) * kWgmmaRowBytes;
   constexpr int kOutputColumns = Kind == Epilogue::kGlu ? BN / 2 : BN;
@@ -113,6 +133,8 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
   constexpr bool kOneRowTile = BM == 64;
   static_assert(sizeof(W) == 2 && sizeof(A) == 2 && (BM == 64 || BM == 128), "see above");
   static_assert(kBoxRows <= 256 && kBoxRows % 8 == 0, "a box of w, and whole groups of swizzled rows");
+  static_assert(Kind != Epilogue::kRope || (kN / 2 % kBoxRows == 0 && HeadDim / 2 % kBoxRows == 0),
+                "boxes of one half of a head");
 
   float* scale = reinterpret_cast<float*>(shared + Stages * kStageBytes);  // [2, BM]
   const u32 ring = shared_address(shared), full = shared_address(scale + 2 * BM), empty = full + Stages * 8;
@@ -122,11 +144,11 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; ++s) {
       mbarrier_init(full + s * 8, 1);
-      mbarrier_init(empty + s * 8, kConsumerWarps);
+      mbarrier_init(empty + s * 8, kConsumerWarps * kWarpArrivals);
     }
     for (int i = 0; i < 2; ++i) {
       mbarrier_init(scale_full + i * 8, kScaleThreads);
-      mbarrier_init(scale_empty + i * 8, kConsumerWarps);
+      mbarrier_init(scale_empty + i * 8, kConsumerWarps * kWarpArrivals);
     }
     fence_barrier_init();
     tensor_map_acquire(args.x_map);
@@ -149,8 +171,13 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
     constexpr u64 kCache = kOneRowTile ? kCacheFirstOut : kCacheNormal;
 #pragma unroll
     for (int i = 0; i < BN / kBoxRows; ++i) {
-      // glu: gate and up of each warpgroup's columns, one behind the other.
-      const u32 row = Kind == Epilogue::kGlu ? column + i / 2 * kBoxRows + i % 2 * static_cast<u32>(width) : column;
+      u32 row = column;
+      if constexpr (Kind == Epilogue::kGlu) row += i / 2 * kBoxRows + i % 2 * static_cast<u32>(width);  // gate, then up
+      if constexpr (Kind == Epilogue::kRope) {  // the first halves of heads, then the second
+        constexpr int kBoxes = kN / 2 / kBoxRows, kHalf = HeadDim / 2;
+        const u32 dim = column / 2 + (i / (2 * kBoxes) * kBoxes + i % kBoxes) * kBoxRows;
+        row = dim / kHalf * HeadDim + dim % kHalf + i / kBoxes % 2 * kHalf;
+      }
       tensor_copy(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
     }
   };
@@ -187,6 +214,8 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
         tiles.at(i / Splits, m, n);
         const u32 begin = begin_of(i), end = end_of(i);
         for (u32 step = begin; step < end; ++step) {
+          if constexpr (Kind == Epilogue::kAdd && !kOneRowTile && Splits == 1)
+            wgmma_prefetch_residual<BM, BN>(args, step, steps, m, n, rows);
           const bool has_weights = kOneRowTile && i == tile.x && step - begin < ahead;
           mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
           mbarrier_expect_tx(full + at.stage * 8, has_weights ? kXBytes : kStageBytes);
@@ -213,9 +242,7 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
     const int group_row = BM == 128 ? group * 64 : 0, group_column = BM == 128 ? 0 : group * kN;
     const u64 a0 = wgmma_operand(ring + group_row * kWgmmaRowBytes);
     const u64 b0 = wgmma_operand(ring + kXBytes + group_column * kWgmmaRowBytes);
-    const auto release = [&](u32 stage) {
-      if (lane == 0) mbarrier_arrive(empty + stage * 8);
-    };
+    const auto release = [&](u32 stage) { mbarrier_arrive_warp(empty + stage * 8); };
     WgmmaRing<Stages> at;
     WgmmaRing<2> scale_at;
     for (u32 i = tile.x; i < shares; i += tile.nx) {
@@ -257,8 +284,7 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
         r.scale[h] = args.squares ? scale[scale_at.stage * BM + row + h * 8] : 1.0f;
       }
       if (args.squares) {
-        __syncwarp();
-        if (lane == 0) mbarrier_arrive(scale_empty + scale_at.stage * 8);
+        mbarrier_arrive_warp(scale_empty + scale_at.stage * 8);
         scale_at.advance();
       }
       if constexpr (Splits > 1) {
@@ -266,9 +292,24 @@ KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared
       }
       const i64 column =
           static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
-      store_tile<W, A, Kind, kN>(args, sum, r, column);
+      if constexpr (Kind == Epilogue::kRope) {
+        store_rotated<W, KV, HeadDim, kN>(all, sum, r, column / 2);
+      } else {
+        store_tile<W, A, Kind, kN>(args, sum, r, column);
+      }
     }
   }
+}
+
+template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1>
+KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
+  wgmma_tiles<W, A, A, 0, BM, BN, Stages, Kind, Splits>(args, tile, shared);
+}
+
+// RoPE over whole heads of HeadDim.
+template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, int Splits = 1>
+KERNEL_FN void linear_wgmma_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
+  wgmma_tiles<W, A, KV, HeadDim, BM, BN, Stages, Epilogue::kRope, Splits>(args, tile, shared);
 }
 
 // The family `linear`: the same with LinearArgs.

@@ -182,7 +182,7 @@ KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
     if (threadIdx.x == 0 && p + 1 < count) grid_arrive(args.sync + p);
     at.advance();
     for (; held.stage != at.stage || held.parity != at.parity; held.advance())
-      if (lane == 0) mbarrier_arrive(shared.empty + held.stage * 8);
+      mbarrier_arrive_warp(shared.empty + held.stage * 8);
   }
   if (threadIdx.x != 0) return;
   // The last block to end clears what block 0 has not.

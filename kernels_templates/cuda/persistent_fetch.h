@@ -86,9 +86,9 @@ struct PersistentShared {
     for (int s = 0; s < Stages; ++s) {
       mbarrier_init(claimed + s * 8, 1);
       mbarrier_init(full + s * 8, (kWeightWarps + kTokenWarps) * kWarp);
-      mbarrier_init(empty + s * 8, kStreamWarps);
+      mbarrier_init(empty + s * 8, kStreamWarps * kWarpArrivals);
     }
-    mbarrier_init(open, 1);
+    mbarrier_init(open, kWarpArrivals);
     *places_table = nullptr;
     fence_barrier_init();
   }
@@ -269,8 +269,7 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
       }
       if (part == 0) {
         if (lane == 0 && current > 0) grid_wait(args.sync + current - 1, tile.nx);
-        __syncwarp();
-        if (lane == 0) mbarrier_arrive(shared.open);
+        mbarrier_arrive_warp(shared.open);
         if (lane == 0 && tile.x == 0) {
           args.times[current] = device_time();
           if (current > 1) args.sync[current - 2] = args.sync[count + current - 2] = 0;

@@ -113,6 +113,7 @@ KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
 #define LLM_SUMS16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define LLM_SUMS32 LLM_SUMS16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define LLM_SUMS48 LLM_SUMS32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define LLM_SUMS56 LLM_SUMS48 ", %48, %49, %50, %51, %52, %53, %54, %55"
 #define LLM_SUMS64 LLM_SUMS48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define LLM_SUMS80 LLM_SUMS64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
 #define LLM_SUMS96 LLM_SUMS80 ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
@@ -121,14 +122,17 @@ KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
 #define LLM_SUMS128 \
   LLM_SUMS112 ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define LLM_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define LLM_D8(i) LLM_D4(i), LLM_D4(i + 4)
 #define LLM_D16(i) LLM_D4(i), LLM_D4(i + 4), LLM_D4(i + 8), LLM_D4(i + 12)
 #define LLM_D32(i) LLM_D16(i), LLM_D16(i + 16)
 #define LLM_D64(i) LLM_D32(i), LLM_D32(i + 32)
 
 LLM_WGMMA_TYPES(32, LLM_SUMS16, "%16", "%17", "%18", LLM_D16(0))
 LLM_WGMMA_TYPES(64, LLM_SUMS32, "%32", "%33", "%34", LLM_D32(0))
+LLM_WGMMA_TYPES(112, LLM_SUMS56, "%56", "%57", "%58", LLM_D32(0), LLM_D16(32), LLM_D8(48))
 LLM_WGMMA_TYPES(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
 LLM_WGMMA_TYPES(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
+LLM_WGMMA_TYPES(224, LLM_SUMS112, "%112", "%113", "%114", LLM_D64(0), LLM_D32(64), LLM_D16(96))
 LLM_WGMMA_TYPES(256, LLM_SUMS128, "%128", "%129", "%130", LLM_D64(0), LLM_D64(64))
 LLM_WGMMA_BY_K_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", LLM_D16(0))
 LLM_WGMMA_BY_K_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", LLM_D32(0))

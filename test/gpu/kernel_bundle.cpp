@@ -1,7 +1,7 @@
 // Compiles every CUDA kernel instance for the given architectures and writes cubin and PTX to one file, for kernel_test
 // on a machine that cannot compile them (NVRTC 12.9 is needed for the old ones).
 //
-//   kernel_bundle --kernels DIR --arch sm_61,sm_90a [--filter TEXT] [-o FILE] [--verbose]
+//   kernel_bundle --kernels DIR --arch sm_61,sm_90a [--filter TEXT] [--define NAME] [-o FILE] [--verbose]
 //
 // Prints registers, spills and compile time of each instance with --verbose, and always those with spills. The file:
 // records of "arch entry cubin_bytes ptx_bytes\n", cubin, PTX. A real architecture that the test machine is not needs
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
     }
   }
   if (!options.count("--kernels") || !options.count("--arch")) {
-    std::fprintf(stderr, "usage: kernel_bundle --kernels DIR --arch LIST [--filter TEXT] [-o FILE] [--verbose]\n");
+    std::fprintf(stderr, "usage: kernel_bundle --kernels DIR --arch LIST [--filter TEXT] [--define NAME] [-o FILE] [--verbose]\n");
     return 2;
   }
   const auto nvrtc = llmc::Nvrtc::load("", std::filesystem::path(argv[0]).parent_path().string());
@@ -68,6 +68,8 @@ int main(int argc, char** argv) {
   std::ofstream out;
   if (options.count("-o")) out.open(options["-o"], std::ios::binary);
 
+  std::vector<std::string> flags = {"--ptxas-options=-v"};
+  if (options.count("--define")) flags.push_back("-D" + options["--define"]);
   int compiled = 0, failed = 0, spilled = 0;
   double total_ms = 0, worst_ms = 0;
   std::istringstream archs(options["--arch"]);
@@ -81,7 +83,7 @@ int main(int argc, char** argv) {
       if (options.count("--filter") && instance.entry().find(options["--filter"]) == std::string::npos) continue;
       const auto start = std::chrono::steady_clock::now();
       const auto code = (*nvrtc)->compile(
-          {instance.entry(), instance.instantiation(), instance.source(), arch_name, {"--ptxas-options=-v"}}, headers);
+          {instance.entry(), instance.instantiation(), instance.source(), arch_name, flags}, headers);
       const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
       if (!code) {
         std::printf("FAILED %s\n", code.error().message.c_str());

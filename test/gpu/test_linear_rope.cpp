@@ -43,6 +43,10 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   args.linear.square_parts = squares ? parts : 0, args.linear.square_stride = bucket, args.linear.eps = 1e-5;
   args.table = device_table.ptr<float>(), args.token_seq = device.token_seq.get(), args.seq_slot = device.seq_slot.get();
   args.kv_index = device.kv_index.get(), args.kv = device.view(b), args.heads = s.heads, args.half = s.half;
+  const LinearMaps maps(kernel, device_x.ptr(), rows, device_w.ptr(), n, s.k);
+  const SplitSums splits(gpu, *kernel.instance->variant, bucket, n);
+  args.linear.partials = splits.partials(), args.linear.arrivals = splits.arrivals();
+  args.linear.x_map = maps.x(), args.linear.w_map = maps.w();
   kernel.launch(args, n, bucket);
 
   const std::vector<double> q = q_out.values(), pool = device.pool.values();
@@ -92,11 +96,16 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
 }  // namespace
 
 Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool) {
+  const llm::Variant& variant = *kernel.instance->variant;
+  std::vector<std::vector<int>> batches = {{1}, {1, 1, 1, 2, 1}, {5, 1, 12}};
+  if (variant.tile_rows >= 64) batches.push_back({40, 1, 21});
+  if (variant.tile_rows >= 128 && variant.max_rows == 0) batches.push_back({100, 1, 60});
   Outcome outcome;
   int number = 0;
   for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264}}) {
-    for (const std::vector<int>& queries : {std::vector<int>{1}, std::vector<int>{1, 1, 1, 2, 1}, std::vector<int>{5, 1, 12}}) {
-      kernel.blocks = kernel.instance->variant->blocks_per_sm ? number % 3 + 2 : 0;
+    if (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim) continue;
+    for (const std::vector<int>& queries : batches) {
+      kernel.blocks = variant.blocks_per_sm ? number % 3 + 2 : 0;
       check(kernel, rng, s, queries, number % 2 == 0, number % 3 != 0, outcome);
       ++number;
       if (outcome.failure.empty()) continue;

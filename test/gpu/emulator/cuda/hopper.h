@@ -13,6 +13,11 @@ inline void fence_barrier_init() {}
 inline void fence_shared_async() {}
 inline void mbarrier_expect_tx(u32 bar, u32 bytes) { llm_test::phase_update(bar, 1, bytes); }
 inline void mbarrier_arrive(u32 bar) { llm_test::phase_update(bar, 1, 0); }
+constexpr u32 kWarpArrivals = 1;
+inline void mbarrier_arrive_warp(u32 bar) {
+  __syncwarp();
+  if (threadIdx.x % kWarp == 0) mbarrier_arrive(bar);
+}
 inline void mbarrier_wait(u32 bar, u32 parity) { llm_test::phase_wait(bar, parity); }
 inline void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
   if (bytes % 16 != 0 || shared_destination % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0)
