@@ -82,11 +82,19 @@ struct Variant {
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
+  int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once; above 1 only with flat_grid
+                    // and waits_itself
 };
 
 // A row for quantized weights with these codes.
 constexpr Variant with_codes(Variant variant, uint32_t code_types) {
   variant.code_types = code_types;
+  return variant;
+}
+
+// The same kernel for clusters of `cluster` blocks.
+constexpr Variant with_cluster(Variant variant, int cluster) {
+  variant.cluster = cluster;
   return variant;
 }
 

@@ -96,7 +96,7 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
 
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
-  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows), s.least_row_tiles)) : 1;
+  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * v.cluster) * v.cluster, s.least_row_tiles)) : 1;
   const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
   // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
   const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);

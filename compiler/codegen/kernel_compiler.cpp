@@ -18,7 +18,12 @@ constexpr const char* kSupportSource = "#include \"x86/support.h\"\n";
 
 std::string source_text(const Target& target, const KernelRequest& r) {
   const llm::Variant* variant = find_variant(target.kind, r.family, r.variant);
-  std::string text = "#include \"" + r.file + "\"\nLLM_KERNEL" + (variant && variant->waits_itself ? "_EARLY(" : "(") + r.entry + ", ";
+  std::string text = "#include \"" + r.file + "\"\nLLM_KERNEL";
+  if (variant && variant->cluster > 1)
+    text += "_CLUSTER(" + std::to_string(variant->cluster) + ", ";
+  else
+    text += variant && variant->waits_itself ? "_EARLY(" : "(";
+  text += r.entry + ", ";
   if (target.kind == TargetKind::kCuda) text += std::to_string(r.threads) + ", " + std::to_string(variant ? variant->min_blocks : 0) + ", ";
   return text + args_struct(r.family) + ", " + r.instance + ")\n";
 }

@@ -10,31 +10,31 @@
 // stages, 64 values of k each; warpgroups 1 and 2 multiply: each half of the rows (BM = 128), or all rows and half of
 // the columns (BM = 64); warps 1 and 2 compute the row scales of the tile meanwhile. With Splits > 1 so many blocks
 // share a tile's K; the last of them adds the sums in their order. The next tile's copies run while a tile is stored.
-// Tile: x of nx = a share of the tiles, in an order that keeps kGroupRows row tiles and few columns in the L2 at a
-// time; y is not used. BM = 64 serves up to 64 rows, and copies weights before the launch before has ended. 384
-// threads; Stages * 128 * (BM + BN) + 8 * BM + 512 bytes of shared memory. K is a multiple of 8. Boxes of x_map: 64 x
-// BM, of w_map: 64 x kWgmmaBoxRows. Sums run in order of k.
+// Tile: x of nx = a share of the tiles, in an order that keeps 16 row tiles and few columns in the L2 at a time; y is
+// not used. BM = 64 serves up to 64 rows, and copies weights before the launch before has ended. The blocks of a cluster
+// take neighbouring row tiles; each copies a part of the weights for all of them. 384 threads; Stages * 128 * (BM + BN) +
+// 8 * BM + 512 bytes of shared memory. K is a multiple of 8. Boxes of x_map: 64 x BM, of w_map: 64 x kWgmmaBoxRows. Sums
+// run in order of k.
 constexpr int kWgmmaDepth = 64, kWgmmaRowBytes = kWgmmaDepth * 2;
 
 template <int BM, int BN>
 constexpr int kWgmmaColumns = BM == 128 ? BN : BN / 2;  // N of a warpgroup's products
 
-// Rows of a box of w. For glu the two halves of a warpgroup's columns are copied apart, for RoPE 32 dims of a half of a
-// head.
-template <int BM, int BN, Epilogue Kind>
+// Rows of a box of w: each block of a cluster copies its share of BN. For glu the two halves of a warpgroup's columns are
+// copied apart, for RoPE 32 dims of a half of a head.
+template <int BM, int BN, Epilogue Kind, int Cluster>
 constexpr int kWgmmaBoxRows = Kind == Epilogue::kRope  ? 32
                               : Kind == Epilogue::kGlu ? kWgmmaColumns<BM, BN> / 2
-                                                       : BN;
+                                                       : BN / Cluster;
 
-// The tiles in their order: n runs behind m within kGroupRows row tiles.
+// The tiles in their order: n runs behind m within group_rows row tiles.
 struct WgmmaTiles {
-  static constexpr u32 kGroupRows = 16;
-  u32 row_tiles, column_tiles;
+  u32 row_tiles, column_tiles, group_rows;
 
   KERNEL_FN u32 count() const { return row_tiles * column_tiles; }
   KERNEL_FN void at(u32 index, u32& m, u32& n) const {
-    const u32 group = index / (kGroupRows * column_tiles), first = group * kGroupRows;
-    const u32 left = row_tiles - first, rows = left < kGroupRows ? left : kGroupRows,
+    const u32 group = index / (group_rows * column_tiles), first = group * group_rows;
+    const u32 left = row_tiles - first, rows = left < group_rows ? left : group_rows,
               within = index - first * column_tiles;
     m = first + within % rows;
     n = within / rows;
@@ -123,15 +123,16 @@ KERNEL_FN void wgmma_prefetch_residual(const FusedLinearArgs& args, u32 step, u3
 }
 
 template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, Epilogue Kind, int Splits,
-          typename Args>
-KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
+          int Cluster, typename Args>
+KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
   const FusedLinearArgs& args = linear_of(all);
-  constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind>;
+  constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind, Cluster>, kBoxes = BN / kBoxRows;
   constexpr int kXBytes = BM * kWgmmaRowBytes, kStageBytes = (BM + BN) * kWgmmaRowBytes;
   constexpr int kOutputColumns = Kind == Epilogue::kGlu ? BN / 2 : BN;
   constexpr int kConsumerWarps = 8, kScaleThreads = 64;
   constexpr bool kOneRowTile = BM == 64;
   static_assert(sizeof(W) == 2 && sizeof(A) == 2 && (BM == 64 || BM == 128), "see above");
+  static_assert(Cluster == 1 || (!kOneRowTile && Splits == 1 && kBoxes % Cluster == 0), "a share of w for each block");
   static_assert(kBoxRows <= 256 && kBoxRows % 8 == 0, "a box of w, and whole groups of swizzled rows");
   static_assert(Kind != Epilogue::kRope || (kN / 2 % kBoxRows == 0 && HeadDim / 2 % kBoxRows == 0),
                 "boxes of one half of a head");
@@ -144,7 +145,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; ++s) {
       mbarrier_init(full + s * 8, 1);
-      mbarrier_init(empty + s * 8, kConsumerWarps * kWarpArrivals);
+      mbarrier_init(empty + s * 8, Cluster * kConsumerWarps * kWarpArrivals);
     }
     for (int i = 0; i < 2; ++i) {
       mbarrier_init(scale_full + i * 8, kScaleThreads);
@@ -156,7 +157,13 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
     tensor_map_prefetch(args.x_map);
     tensor_map_prefetch(args.w_map);
   }
-  __syncthreads();
+  const u32 rank = Cluster > 1 ? cluster_rank() : 0;
+  const Tile tile = {block.x / Cluster, block.y, block.z, block.nx / Cluster};
+  if constexpr (Cluster > 1) {
+    cluster_sync();
+  } else {
+    __syncthreads();
+  }
 
   // Share i of the work: tile i / Splits, and split i % Splits of its steps over K.
   const u32 steps = (static_cast<u32>(args.k) + kWgmmaDepth - 1) / kWgmmaDepth;
@@ -170,15 +177,21 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
     const u32 column = n * kOutputColumns;
     constexpr u64 kCache = kOneRowTile ? kCacheFirstOut : kCacheNormal;
 #pragma unroll
-    for (int i = 0; i < BN / kBoxRows; ++i) {
+    for (int own = 0; own < kBoxes / Cluster; ++own) {
+      const u32 i = own + rank * (kBoxes / Cluster);
       u32 row = column;
+      if constexpr (Kind == Epilogue::kPlain || Kind == Epilogue::kAdd) row += i * kBoxRows;
       if constexpr (Kind == Epilogue::kGlu) row += i / 2 * kBoxRows + i % 2 * static_cast<u32>(width);  // gate, then up
       if constexpr (Kind == Epilogue::kRope) {  // the first halves of heads, then the second
-        constexpr int kBoxes = kN / 2 / kBoxRows, kHalf = HeadDim / 2;
-        const u32 dim = column / 2 + (i / (2 * kBoxes) * kBoxes + i % kBoxes) * kBoxRows;
-        row = dim / kHalf * HeadDim + dim % kHalf + i / kBoxes % 2 * kHalf;
+        constexpr u32 kOfHalf = kN / 2 / kBoxRows, kHalf = HeadDim / 2;
+        const u32 dim = column / 2 + (i / (2 * kOfHalf) * kOfHalf + i % kOfHalf) * kBoxRows;
+        row = dim / kHalf * HeadDim + dim % kHalf + i / kOfHalf % 2 * kHalf;
       }
-      tensor_copy(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
+      if constexpr (Cluster > 1) {
+        tensor_copy_everywhere<Cluster>(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
+      } else {
+        tensor_copy(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
+      }
     }
   };
 
@@ -196,8 +209,10 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
   dependency_wait();
   dependency_trigger();
   const i64 rows = args.counts->rows[args.row_count];
-  const WgmmaTiles tiles = {static_cast<u32>((rows + BM - 1) / BM), column_tiles};
+  // The blocks of a cluster take neighbouring row tiles: an m of `tiles` is the cluster's.
+  const WgmmaTiles tiles = {static_cast<u32>((rows + BM * Cluster - 1) / (BM * Cluster)), column_tiles, 16 / Cluster};
   const u32 shares = tiles.count() * Splits;
+  const auto row_tile = [&](u32 m) { return m * Cluster + rank; };
 
   if (warp < 4) {
     registers_shrink<56>();
@@ -215,11 +230,11 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
         const u32 begin = begin_of(i), end = end_of(i);
         for (u32 step = begin; step < end; ++step) {
           if constexpr (Kind == Epilogue::kAdd && !kOneRowTile && Splits == 1)
-            wgmma_prefetch_residual<BM, BN>(args, step, steps, m, n, rows);
+            wgmma_prefetch_residual<BM, BN>(args, step, steps, row_tile(m), n, rows);
           const bool has_weights = kOneRowTile && i == tile.x && step - begin < ahead;
           mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
           mbarrier_expect_tx(full + at.stage * 8, has_weights ? kXBytes : kStageBytes);
-          tensor_copy(ring + at.stage * kStageBytes, args.x_map, step * kWgmmaDepth, m * BM, full + at.stage * 8,
+          tensor_copy(ring + at.stage * kStageBytes, args.x_map, step * kWgmmaDepth, row_tile(m) * BM, full + at.stage * 8,
                       kCacheNormal);
           if (!has_weights) copy_weights(at.stage, step, n);
           at.advance();
@@ -231,7 +246,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
         u32 m, n;
         tiles.at(i / Splits, m, n);
         mbarrier_wait(scale_empty + at.stage * 8, at.parity ^ 1);
-        wgmma_row_scales<BM>(args, scale + at.stage * BM, m * BM, rows, threadIdx.x - kWarp);
+        wgmma_row_scales<BM>(args, scale + at.stage * BM, static_cast<i64>(row_tile(m)) * BM, rows, threadIdx.x - kWarp);
         mbarrier_arrive(scale_full + at.stage * 8);
         at.advance();
       }
@@ -242,7 +257,13 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
     const int group_row = BM == 128 ? group * 64 : 0, group_column = BM == 128 ? 0 : group * kN;
     const u64 a0 = wgmma_operand(ring + group_row * kWgmmaRowBytes);
     const u64 b0 = wgmma_operand(ring + kXBytes + group_column * kWgmmaRowBytes);
-    const auto release = [&](u32 stage) { mbarrier_arrive_warp(empty + stage * 8); };
+    const auto release = [&](u32 stage) {
+      if constexpr (Cluster > 1) {
+        mbarrier_arrive_warp_everywhere<Cluster>(empty + stage * 8);
+      } else {
+        mbarrier_arrive_warp(empty + stage * 8);
+      }
+    };
     WgmmaRing<Stages> at;
     WgmmaRing<2> scale_at;
     for (u32 i = tile.x; i < shares; i += tile.nx) {
@@ -279,7 +300,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
       if (args.squares) mbarrier_wait(scale_full + scale_at.stage * 8, scale_at.parity);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        r.row[h] = static_cast<i64>(m) * BM + row + h * 8;
+        r.row[h] = static_cast<i64>(row_tile(m)) * BM + row + h * 8;
         r.valid[h] = r.row[h] < rows;
         r.scale[h] = args.squares ? scale[scale_at.stage * BM + row + h * 8] : 1.0f;
       }
@@ -299,17 +320,18 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile tile, char* shared) {
       }
     }
   }
+  if constexpr (Cluster > 1) cluster_sync();  // no block ends while another arrives at its barriers
 }
 
-template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1>
+template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1, int Cluster = 1>
 KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
-  wgmma_tiles<W, A, A, 0, BM, BN, Stages, Kind, Splits>(args, tile, shared);
+  wgmma_tiles<W, A, A, 0, BM, BN, Stages, Kind, Splits, Cluster>(args, tile, shared);
 }
 
 // RoPE over whole heads of HeadDim.
-template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, int Splits = 1>
+template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, int Splits = 1, int Cluster = 1>
 KERNEL_FN void linear_wgmma_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
-  wgmma_tiles<W, A, KV, HeadDim, BM, BN, Stages, Epilogue::kRope, Splits>(args, tile, shared);
+  wgmma_tiles<W, A, KV, HeadDim, BM, BN, Stages, Epilogue::kRope, Splits, Cluster>(args, tile, shared);
 }
 
 // The family `linear`: the same with LinearArgs.

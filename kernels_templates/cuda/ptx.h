@@ -38,6 +38,13 @@ KERNEL_FN void dependency_trigger() {
     extern __shared__ __align__(1024) char llm_shared[];                                                      \
     __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                       \
   }
+// The same for clusters of `cluster` consecutive blocks, which run at once: grid x is a multiple of it.
+#define LLM_KERNEL_CLUSTER(cluster, entry, threads, min_blocks, Args, ...)                                                \
+  extern "C" __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads, min_blocks)                       \
+      entry(LLM_GRID_CONSTANT Args args) {                                                                        \
+    extern __shared__ __align__(1024) char llm_shared[];                                                          \
+    __VA_ARGS__(args, Tile{blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x}, llm_shared);                           \
+  }
 #define LLM_KERNEL(entry, threads, min_blocks, Args, ...)                                                     \
   extern "C" __global__ void __launch_bounds__(threads, min_blocks) entry(LLM_GRID_CONSTANT Args args) {      \
     extern __shared__ __align__(128) char llm_shared[];                                                       \

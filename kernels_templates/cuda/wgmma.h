@@ -41,6 +41,48 @@ KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, u32 column, 
       "l"(map), "r"(column), "r"(row), "r"(bar), "l"(cache)
       : "memory");
 }
+// --- Clusters of blocks: what has the same shared address in each of them
+
+// The block's number in its cluster.
+KERNEL_FN u32 cluster_rank() {
+  u32 rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// All threads of all blocks of the cluster.
+KERNEL_FN void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+// The warp arrives at the barrier of each block of the cluster.
+template <int Cluster>
+KERNEL_FN void mbarrier_arrive_warp_everywhere(u32 bar) {
+  __syncwarp();
+#ifdef LLM_EVERY_LANE_ARRIVES
+  for (u32 rank = 0; rank < Cluster; ++rank) {
+#else
+  const u32 rank = threadIdx.x % kWarp;
+  if (rank < Cluster) {
+#endif
+    asm volatile(
+        "{\n"
+        ".reg .b32 there;\n"
+        "mapa.shared::cluster.u32 there, %0, %1;\n"
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "}" ::"r"(bar),
+        "r"(rank)
+        : "memory");
+  }
+}
+// A tensor copy into the shared memory of all blocks of the cluster, each of whose barriers counts the bytes.
+template <int Cluster>
+KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(shared_destination),
+      "l"(map), "r"(column), "r"(row), "r"(bar), "h"(static_cast<u16>((1 << Cluster) - 1)), "l"(cache)
+      : "memory");
+}
+
 // --- wgmma m64nNk16, fp32 accumulate: D[64, N] += A[64, 16] . B[N, 16]^T, both operands in shared memory with 128-byte
 // rows of 64 values under the 128-byte swizzle. Lane l = 4 * g + t of warp w holds
 // d[4 * j + i] = D[16 * w + g + i / 2 * 8, 8 * j + 2 * t + i % 2].

@@ -33,6 +33,7 @@ struct CudaProgram : DeviceProgram {
 struct LoadedKernel {
   CUfunction function = nullptr;
   const fb::KernelT* description = nullptr;
+  uint32_t cluster = 1;  // blocks that run together
 };
 
 class CudaDevice : public Device {
@@ -113,7 +114,9 @@ class CudaDevice : public Device {
     for (const auto& kernel : target.kernels) {
       LLM_ASSIGN(const CUfunction function, find_kernel(context_, modules_[kernel->module_index], kernel->name,
                                                         static_cast<int>(kernel->shared_bytes)));
-      kernels_.push_back({function, kernel.get()});
+      int cluster = 0;
+      LLM_TRY(check(driver().cuFuncGetAttribute(&cluster, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH, function), "asking for a kernel's clusters"));
+      kernels_.push_back({function, kernel.get(), static_cast<uint32_t>(std::max(cluster, 1))});
     }
     bool external = false;
     for (const auto& program : target.programs)
@@ -271,6 +274,7 @@ class CudaDevice : public Device {
     const LoadedKernel& kernel = kernels_[l.kernel];
     launch.function = kernel.function;
     std::copy(l.grid, l.grid + 3, launch.grid);
+    launch.grid[0] -= launch.grid[0] % kernel.cluster;  // an odd number of SMs
     launch.threads = kernel.description->threads;
     launch.shared_bytes = kernel.description->shared_bytes;
     launch.arguments = l.slots;

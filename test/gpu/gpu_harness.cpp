@@ -192,8 +192,10 @@ void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64
   const llm::Variant& v = *instance->variant;
   const auto tiles = [](int64_t n, int tile) { return static_cast<unsigned>(tile ? (n + tile - 1) / tile : 1); };
   unsigned grid_x = tiles(columns, v.tile_cols), grid_y = tiles(rows, v.tile_rows);
-  if (v.flat_grid) grid_x *= grid_y * static_cast<unsigned>(v.k_splits), grid_y = 1;
-  if (v.blocks_per_sm) grid_x = std::min(grid_x, static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units));
+  const auto cluster = static_cast<unsigned>(v.cluster);
+  const auto whole_clusters = [&](unsigned n) { return (n + cluster - 1) / cluster * cluster; };
+  if (v.flat_grid) grid_x *= whole_clusters(grid_y) * static_cast<unsigned>(v.k_splits), grid_y = 1;
+  if (v.blocks_per_sm) grid_x = std::min(grid_x, whole_clusters(static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units)));
   void* parameters[] = {const_cast<void*>(args)};
   gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, grid_y,
                                          static_cast<unsigned>(splits), static_cast<unsigned>(v.threads), 1, 1,

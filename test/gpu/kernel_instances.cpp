@@ -119,7 +119,10 @@ std::string KernelInstance::instantiation() const {
 }
 
 std::string KernelInstance::source() const {
-  return "#include \"" + std::string(variant->file) + "\"\nLLM_KERNEL" + (variant->waits_itself ? "_EARLY(" : "(") + entry() + ", " +
+  const std::string macro = variant->cluster > 1     ? "_CLUSTER(" + std::to_string(variant->cluster) + ", "
+                            : variant->waits_itself ? "_EARLY("
+                                                    : "(";
+  return "#include \"" + std::string(variant->file) + "\"\nLLM_KERNEL" + macro + entry() + ", " +
          std::to_string(variant->threads) + ", " + std::to_string(variant->min_blocks) + ", " + args_name(variant->family) + ", " +
          instantiation() + ")\n";
 }

@@ -49,13 +49,13 @@ Status load_x86_kernels(const llmc::Target& target, const std::vector<KernelInst
   for (const KernelInstance& k : instances) {
     void* function = dlsym(library, k.entry().c_str());
     if (!function) return Error{"the code has no kernel " + k.entry()};
-    loaded().emplace(k.entry(), LoadedKernel{{k.entry().c_str(), nullptr, 0}, reinterpret_cast<X86Kernel>(function)});
+    loaded().emplace(k.entry(), LoadedKernel{{k.entry().c_str(), nullptr, 0, 1}, reinterpret_cast<X86Kernel>(function)});
   }
   return {};
 }
 
-EmulatedKernel::EmulatedKernel(const char*, EmulatedBody function, size_t bytes)
-    : body(function), argument_bytes(bytes) {}
+EmulatedKernel::EmulatedKernel(const char*, EmulatedBody function, size_t bytes, unsigned blocks)
+    : body(function), argument_bytes(bytes), cluster(blocks) {}
 
 const EmulatedKernel* find_emulated(const std::string& entry) {
   const auto it = loaded().find(entry);

@@ -200,6 +200,11 @@ Driver make_driver() {
     return std::memcpy(to, reinterpret_cast<const void*>(from), bytes), CUDA_SUCCESS;
   };
   d.cuFuncSetAttribute = [](CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; };
+  d.cuFuncGetAttribute = [](int* value, CUfunction_attribute which, CUfunction function) {
+    if (which != CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH) return CUDA_ERROR_INVALID_VALUE;
+    const unsigned cluster = kernel_of(function).cluster;
+    return *value = cluster > 1 ? static_cast<int>(cluster) : 0, CUDA_SUCCESS;
+  };
   d.cuModuleGetFunction = [](CUfunction* function, CUmodule, const char* name) {
     *function = reinterpret_cast<CUfunction>(const_cast<llm_test::EmulatedKernel*>(llm_test::find_emulated(name)));
     return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;

@@ -89,6 +89,8 @@ struct Block {
   std::map<int, NamedBarrier> named;
   unsigned grid_x = 1;
   void* scheduler = nullptr;
+  std::vector<Block*> cluster;    // all of its blocks, this one too
+  uint64_t cluster_arrivals = 0;  // at the cluster's barrier, ever: counted in its first block
 };
 
 Block* block = nullptr;
@@ -183,8 +185,8 @@ void run_blocks(std::vector<Block*> blocks) {
 
 }  // namespace
 
-EmulatedKernel::EmulatedKernel(const char* entry, EmulatedBody kernel_body, size_t bytes)
-    : entry(entry), body(kernel_body), argument_bytes(bytes) {
+EmulatedKernel::EmulatedKernel(const char* entry, EmulatedBody kernel_body, size_t bytes, unsigned cluster)
+    : entry(entry), body(kernel_body), argument_bytes(bytes), cluster(cluster) {
   registry()[entry] = this;
 }
 
@@ -217,8 +219,10 @@ void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_
       for (size_t i = 0; i < kGuardBytes - 128; ++i)
         if (m->block.shared[shared_bytes + i] != kGuard) emulator_fail("a kernel wrote beyond its shared memory");
   };
+  if (grid_x % kernel.cluster != 0) emulator_fail("a grid that is not made of whole clusters");
   for (unsigned i = 0; i < grid_x * grid_y * grid_z; ++i) {
-    if (together.empty() || how == Blocks::kTogether) {
+    if (kernel.cluster > 1 && i % kernel.cluster == 0 && how == Blocks::kOneByOne) together.clear();
+    if (together.empty() || how == Blocks::kTogether || kernel.cluster > 1) {
       together.push_back(std::make_unique<Memory>());
       together.back()->storage.resize(shared_bytes + kGuardBytes + 128);
     }
@@ -232,12 +236,33 @@ void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_
     b.shared = m.storage.data() + (128 - reinterpret_cast<uintptr_t>(m.storage.data()) % 128);
     std::memset(b.shared, 0xff, shared_bytes);  // NaN: what a block does not write it must not use
     std::memset(b.shared + shared_bytes, kGuard, kGuardBytes - 128);
+    b.cluster.clear(), b.cluster_arrivals = 0;
+    if (i % kernel.cluster + 1 < kernel.cluster) continue;
+    const auto first = together.end() - kernel.cluster;
+    for (auto of = first; of != together.end(); ++of)
+      for (auto other = first; other != together.end(); ++other) (*of)->block.cluster.push_back(&(*other)->block);
     if (how == Blocks::kOneByOne) run();
   }
   if (how == Blocks::kTogether) run();
 }
 
 void let_others_run() { switch_to_scheduler(); }
+
+uint32_t cluster_rank() { return static_cast<uint32_t>(block->x % block->cluster.size()); }
+
+void cluster_barrier() {
+  uint64_t& arrivals = block->cluster[0]->cluster_arrivals;
+  const uint64_t all = block->threads * block->cluster.size(), goal = (arrivals / all + 1) * all;
+  ++arrivals;
+  wait_until_above(arrivals, goal - 1);
+}
+
+void in_block_of_cluster(uint32_t rank, const std::function<void()>& run) {
+  Block* const own = block;
+  block = own->cluster.at(rank);
+  run();
+  block = own;
+}
 
 uint32_t current_thread() { return block->current; }
 uint32_t block_threads() { return block->threads; }

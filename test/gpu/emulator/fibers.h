@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <string>
 
 namespace llm_test {
@@ -20,8 +21,9 @@ struct EmulatedKernel {
   const char* entry;
   EmulatedBody body;
   size_t argument_bytes;
+  unsigned cluster;  // consecutive blocks along x that run at once and reach each other's shared memory
 
-  EmulatedKernel(const char* entry, EmulatedBody body, size_t argument_bytes);
+  EmulatedKernel(const char* entry, EmulatedBody body, size_t argument_bytes, unsigned cluster = 1);
 };
 const EmulatedKernel* find_emulated(const std::string& entry);  // null: not compiled in
 
@@ -61,6 +63,11 @@ T warp_read(const T& value, uint32_t lane) {
 void async_copy(char* destination, const void* source);
 void async_commit();
 void async_wait(int pending);
+
+// Blocks of a cluster.
+uint32_t cluster_rank();
+void cluster_barrier();
+void in_block_of_cluster(uint32_t rank, const std::function<void()>& run);  // what the running fiber sees is then that block's
 
 // Barriers of a part of the block's threads.
 void named_barrier(int id, uint32_t threads);

@@ -22,6 +22,13 @@
   }
 
 #define LLM_KERNEL_EARLY LLM_KERNEL
+#define LLM_KERNEL_CLUSTER(cluster, entry, threads, min_blocks, Args, ...)                          \
+  namespace {                                                                                  \
+  void entry(const void* args, unsigned x, unsigned y, unsigned z, unsigned nx, char* shared) { \
+    __VA_ARGS__(*static_cast<const Args*>(args), Tile{x, y, z, nx}, shared);                   \
+  }                                                                                            \
+  const llm_test::EmulatedKernel kRegister_##entry(#entry, entry, sizeof(Args), cluster);      \
+  }
 
 inline void dependency_wait() {}
 inline void dependency_trigger() {}

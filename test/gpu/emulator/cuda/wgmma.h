@@ -39,6 +39,19 @@ inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u
   llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * 2));
 }
 
+inline u32 cluster_rank() { return llm_test::cluster_rank(); }
+inline void cluster_sync() { llm_test::cluster_barrier(); }
+template <int Cluster>
+void mbarrier_arrive_warp_everywhere(u32 bar) {
+  __syncwarp();
+  if (threadIdx.x % kWarp < Cluster) llm_test::in_block_of_cluster(threadIdx.x % kWarp, [&] { llm_test::phase_update(bar, 1, 0); });
+}
+template <int Cluster>
+void tensor_copy_everywhere(u32 destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
+  for (u32 rank = 0; rank < Cluster; ++rank)
+    llm_test::in_block_of_cluster(rank, [&] { tensor_copy(destination, map, column, row, bar, cache); });
+}
+
 // The fields of the hardware's descriptor that the kernels vary.
 inline u64 wgmma_operand(u32 shared_source) {
   if (shared_source % 1024 != 0) llm_test::emulator_fail("an operand of wgmma that is not aligned to its swizzle");
