@@ -94,6 +94,15 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
          v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
 }
 
+// The blocks that share a tile's K leave their sums in memory, and the last of them adds all: as fast as one block can read, behind two
+// round trips, which are about as long as a launch.
+double join_us(const Target& target, const Variant& v) {
+  if (v.k_splits == 1) return 0;
+  const double bytes = static_cast<double>(v.k_splits) * v.tile_rows * v.tile_cols * sizeof(float);
+  const double block_gb_s = 2 * target.bandwidth_gb_s / target.units;
+  return bytes / (block_gb_s * 1e3) + 2 * target.launch_us;
+}
+
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
   const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * v.cluster) * v.cluster, s.least_row_tiles)) : 1;
@@ -106,7 +115,7 @@ double predict_us(const Target& target, const Variant& v, const KernelShape& s) 
   const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
   const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
   const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * (v.blocks_per_sm ? 1 : std::min(waves, 4.0));
-  return std::max(compute, memory) + target.launch_us;
+  return std::max(compute, memory) + join_us(target, v) + target.launch_us;
 }
 
 llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced, const Tuning* tuning) {

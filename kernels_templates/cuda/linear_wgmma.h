@@ -110,18 +110,6 @@ KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count
   return true;
 }
 
-// Step `step`'s share of a tile's residual on its way into the L2, so that the sums do not wait for the memory when
-// they are added.
-template <int BM, int BN>
-KERNEL_FN void wgmma_prefetch_residual(const FusedLinearArgs& args, u32 step, u32 steps, u32 m, u32 n, i64 rows) {
-  const i64 column = static_cast<i64>(n) * BN, columns = min_of(args.n - column, i64{BN});
-  if (args.n % 4 != 0) return;  // whole words of 16 bytes
-  for (u32 r = BM * step / steps; r < BM * (step + 1) / steps; ++r) {
-    const i64 row = static_cast<i64>(m) * BM + r;
-    if (row < rows) bulk_prefetch(args.residual + row * args.n + column, static_cast<u32>(columns * sizeof(float)));
-  }
-}
-
 template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, Epilogue Kind, int Splits,
           int Cluster, typename Args>
 KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
@@ -229,8 +217,6 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         tiles.at(i / Splits, m, n);
         const u32 begin = begin_of(i), end = end_of(i);
         for (u32 step = begin; step < end; ++step) {
-          if constexpr (Kind == Epilogue::kAdd && !kOneRowTile && Splits == 1)
-            wgmma_prefetch_residual<BM, BN>(args, step, steps, row_tile(m), n, rows);
           const bool has_weights = kOneRowTile && i == tile.x && step - begin < ahead;
           mbarrier_wait(empty + at.stage * 8, at.parity ^ 1);
           mbarrier_expect_tx(full + at.stage * 8, has_weights ? kXBytes : kStageBytes);

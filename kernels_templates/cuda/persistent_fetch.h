@@ -152,8 +152,8 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
   const i32 count = static_cast<i32>(args.count);
   typename Shared::Position at;
   const auto announce = [&](const StagePurpose& purpose) {
+    mbarrier_wait(shared.empty + at.stage * 8, at.parity ^ 1);  // all lanes: they write the phases that follow
     if (lane == 0) {
-      mbarrier_wait(shared.empty + at.stage * 8, at.parity ^ 1);
       shared.purposes[at.stage] = purpose;
       mbarrier_arrive(shared.claimed + at.stage * 8);
     }

@@ -53,7 +53,8 @@ KERNEL_FN u32 cluster_rank() {
 KERNEL_FN void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
-// The warp arrives at the barrier of each block of the cluster.
+// The warp arrives at the barrier of each block of the cluster, when its products have read what the barrier guards. It orders nothing
+// else: release semantics in the cluster's scope cost a fence of all memory, about 1 us.
 template <int Cluster>
 KERNEL_FN void mbarrier_arrive_warp_everywhere(u32 bar) {
   __syncwarp();
@@ -67,7 +68,7 @@ KERNEL_FN void mbarrier_arrive_warp_everywhere(u32 bar) {
         "{\n"
         ".reg .b32 there;\n"
         "mapa.shared::cluster.u32 there, %0, %1;\n"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
         "}" ::"r"(bar),
         "r"(rank)
         : "memory");
