@@ -174,7 +174,7 @@ std::string args_struct(std::string_view family) {
       {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
-      {"group_order", "GroupOrderArgs"},
+      {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

@@ -28,4 +28,5 @@ with_codes({"linear_quantized", "rows8", "x86/linear_quantized.h", "linear_quant
 {"sample", "row", "x86/sample.h", "sample", "", kAvx2, kNoType, kNoType, kNoType, "", 1, 0, 1, 0, 0, 0, 1, 0.5, 0.5, false},
 {"pack", "block", "x86/pack.h", "pack", "", kAvx2, kAnyType, kNoType, kNoType, "", 1, 0, 16, 0, 0, 0, 1, 0.5, 0.5, false},
 {"repack", "block", "x86/repack.h", "repack", "", kAvx2, kAnyType, kNoType, kNoType, "", 1, 0, 16, 0, 0, 0, 1, 0.05, 0.5, false},
+with_codes({"quantize", "block", "x86/quantize.h", "quantize", "", kAvx2, kAnyType, kNoType, kNoType, "", 1, 0, 16, 0, 0, 0, 1, 0.01, 0.5, false}, kU4Bit | kU8Bit | kE4M3Bit),
 {"group_order", "serial", "x86/repack.h", "group_order", "", kAvx2, kNoType, kNoType, kNoType, "", 1, 0, 0, 0, 0, 0, 1, 0.05, 0.5, false},
