@@ -82,11 +82,13 @@ struct Variant {
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
+  int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
 };
 
-// A row for quantized weights with these codes.
-constexpr Variant with_codes(Variant variant, uint32_t code_types) {
+// A row for quantized weights with these codes, in that order.
+constexpr Variant with_codes(Variant variant, uint32_t code_types, int interleave = 1) {
   variant.code_types = code_types;
+  variant.interleave = interleave;
   return variant;
 }
 

@@ -56,7 +56,8 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 
 bool serves_codes(const Variant& v, const KernelShape& s) {
   if (!v.code_types) return !s.code;
-  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0;
+  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0 &&
+         (s.interleave == 0 || s.interleave == v.interleave);
 }
 
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {

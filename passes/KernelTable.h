@@ -26,6 +26,7 @@ struct KernelShape {
   int64_t least_row_tiles = 1;                         // attention: rows of different sequences share no tile
   std::optional<llm::CodeType> code = {};              // of quantized weights
   int64_t group = 0;                                   // their columns that share a scale
+  int interleave = 0;                                  // their order in memory; 0: of no matter
 };
 
 // A variant with what it costs: a measured time, or a predicted one.
