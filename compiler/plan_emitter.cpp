@@ -282,7 +282,7 @@ llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module, Ta
     weight->bytes = w.getBytes();
     weight->layout = layout_of(w.getLayout());
     if (auto type = mlir::dyn_cast<ops::QuantizedType>(w.getElement())) {
-      const llm::QuantizedShape shape = quantized_shape(type, 1, 1, target);
+      const llm::QuantizedShape shape = quantized_shape(module, type, static_cast<int64_t>(weight->rows), static_cast<int64_t>(weight->cols));
       weight->dtype = static_cast<uint8_t>(scalar_type(type.getScale()));
       weight->quantization = std::make_unique<fb::QuantizationT>();
       weight->quantization->code = static_cast<uint8_t>(shape.code);

@@ -262,6 +262,21 @@ struct GluArgs {
   i64 up_stride;
 };
 
+// What a quantized weight has beside its codes, in the order of matrix fragments (quantized_weights.h).
+struct QuantizedGroups {
+  const void* scales;          // of the scale type
+  const unsigned char* zeros;  // or null: `zero` everywhere
+  i64 group;
+  i64 zero;
+};
+
+// Families quantized_fused, quantized_glu, quantized_add: linear_fused, linear_glu, linear_add with such a weight. `linear.w` are its codes;
+// bias and norm weight are of the operand type.
+struct QuantizedFusedArgs {
+  FusedLinearArgs linear;
+  QuantizedGroups groups;
+};
+
 // The unfused elementwise kernels: out = a + b, a * b, silu(a). Grid: (column tiles, rows). They run where fusion is disabled.
 struct ElementwiseArgs {
   const StepCounts* counts;
@@ -329,6 +344,12 @@ struct LinearRopeArgs {
   KvView kv;               // of this layer
   i64 heads;
   i64 half;
+};
+
+// Family quantized_rope: linear_rope with a quantized weight.
+struct QuantizedRopeArgs {
+  LinearRopeArgs rope;
+  QuantizedGroups groups;
 };
 
 // The unfused halves of rope_kv_write. Rotates the first 2 * half dims of every head of x. Grid: (heads, T).

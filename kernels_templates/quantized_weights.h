@@ -116,6 +116,16 @@ KERNEL_FN u32 stored_word(u32 word, i64 bits, i64 interleave) {
   return gathered(word & 0x0f0f0f0fu) | gathered(word >> 4 & 0x0f0f0f0fu) << 16;
 }
 
+// The other way.
+KERNEL_FN u32 consecutive_codes(u32 word, i64 bits, i64 interleave) {
+  if (interleave != kFragmentRows || bits != 4) return word;
+  const auto spread = [](u32 nibbles) {
+    nibbles = (nibbles | nibbles << 8) & 0x00ff00ffu;
+    return (nibbles | nibbles << 4) & 0x0f0f0f0fu;
+  };
+  return spread(word & 0xffffu) | spread(word >> 16) << 4;
+}
+
 // Code k of row n.
 KERNEL_FN u32 stored_code(const u32* codes, i64 n, i64 k, i64 row_codes, int bits, i64 interleave) {
   const i64 per_word = 32 / bits;

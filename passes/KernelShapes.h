@@ -28,6 +28,9 @@ bool is_logit_rows(mlir::Value v);
 // The work of `op`, or nullopt for operations that launch nothing (weight, slice, kv_cache, return).
 std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket);
 
+// --activations f32: no operand is rounded.
+bool keeps_float_activations(mlir::ModuleOp module);
+
 Bucket bucket_of(mlir::func::FuncOp function);
 
 }  // namespace llmc

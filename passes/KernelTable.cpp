@@ -57,7 +57,7 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 bool serves_codes(const Variant& v, const KernelShape& s) {
   if (!v.code_types) return !s.code;
   return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0 &&
-         (s.interleave == 0 || s.interleave == v.interleave);
+         (s.interleave == 0 || s.interleave == v.interleave) && (s.interleave != 8 || s.cols % 8 == 0);
 }
 
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
@@ -175,7 +175,9 @@ std::string args_struct(std::string_view family) {
       {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
-      {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"},
+      {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"}, {"dequantize", "DequantizeArgs"},
+      {"quantized_fused", "QuantizedFusedArgs"}, {"quantized_glu", "QuantizedFusedArgs"},
+      {"quantized_add", "QuantizedFusedArgs"}, {"quantized_rope", "QuantizedRopeArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

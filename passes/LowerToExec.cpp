@@ -72,7 +72,10 @@ class ProgramLowering {
   View io(const std::string& field) { return pointer<exec::IoOp>("io " + field, builder_.getStringAttr(field)); }
   View state(const std::string& name) { return pointer<exec::StateOp>("state " + name, builder_.getStringAttr(name)); }
   View kv_base(int64_t layer) { return pointer<exec::KvBaseOp>("kv " + std::to_string(layer), builder_.getI64IntegerAttr(layer)); }
-  View weight(mlir::Value v, bool as_linear) { return address_of(symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear)); }
+  View weight(mlir::Value v, bool as_linear) {
+    if (v.getDefiningOp<ops::DequantizeOp>()) return views_[v];
+    return address_of(symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear));
+  }
   View address_of(exec::WeightOp op) {
     return pointer<exec::WeightPtrOp>("weight " + op.getSymName().str(), mlir::FlatSymbolRefAttr::get(op));
   }
@@ -216,11 +219,14 @@ class ProgramLowering {
           tensor_maps(l, variant, o.getX(), o.getWeight());
           return emit(l, op);
         })
-        .Case([&](ops::FusedLinearOp o) {
+        .Case([&](ops::DequantizeOp o) { return lower_dequantize(o); })
+        .Case([&](ops::FusedLinearOp o) -> mlir::LogicalResult {
           auto l = launch();
+          const auto w = linear_weight(op, o.getWeight());
+          if (mlir::failed(w)) return mlir::failure();
           const auto optional = [&](mlir::Value v) { v ? l.read(views_[v]) : l.null(); };
           const auto optional_weight = [&](mlir::Value v) { v ? l.read(weight(v, false)) : l.null(); };
-          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          l.read(counts()).read(views_[o.getX()]).read(w->codes);
           optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
           l.write(result(o.getResult()));
           for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
@@ -228,11 +234,14 @@ class ProgramLowering {
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
           split_k(l, o);
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          quantized_groups(l, *w);
           return emit(l, op);
         })
-        .Case([&](ops::LinearRopeKvOp o) {
+        .Case([&](ops::LinearRopeKvOp o) -> mlir::LogicalResult {
           auto l = launch();
-          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          const auto w = linear_weight(op, o.getWeight());
+          if (mlir::failed(w)) return mlir::failure();
+          l.read(counts()).read(views_[o.getX()]).read(w->codes);
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
           o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
           l.null().null().write(result(o.getQOut())).null().null();
@@ -242,6 +251,7 @@ class ProgramLowering {
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
+          quantized_groups(l, *w);
           return emit(l, op);
         })
         .Case([&](ops::GluOp o) {
@@ -301,17 +311,67 @@ class ProgramLowering {
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
   }
 
-  mlir::LogicalResult lower_quantized(ops::LinearOp o) {
-    const auto weight_op = quantized_.weight(o.getWeight().getDefiningOp<ops::WeightOp>());
-    if (!weight_op) return o.emitError(weight_op.error().message);
-    const auto type = ops::quantized_of(o.getWeight());
+  // A dense weight, or the sections of a quantized one; without zeros, their view has no base.
+  struct LinearWeight {
+    View codes, scales, zeros;
+    ops::QuantizedType type;
+  };
+  mlir::FailureOr<LinearWeight> linear_weight(mlir::Operation* op, mlir::Value v) {
+    LinearWeight w;
+    w.type = ops::quantized_of(v);
+    if (!w.type) {
+      w.codes = weight(v, true);
+      return w;
+    }
+    const auto weight_op = quantized_.weight(v.getDefiningOp<ops::WeightOp>());
+    if (!weight_op) return op->emitError(weight_op.error().message);
     const llm::QuantizedLayout sections = quantized_.layout(*weight_op);
-    const View codes = address_of(*weight_op);
-    View scales = codes, zeros = codes;
-    scales.offset += static_cast<int64_t>(sections.scales), zeros.offset += static_cast<int64_t>(sections.zeros);
+    w.codes = w.scales = address_of(*weight_op);
+    w.scales.offset += static_cast<int64_t>(sections.scales);
+    if (!w.type.getZeros()) return w;
+    w.zeros = w.codes;
+    w.zeros.offset += static_cast<int64_t>(sections.zeros);
+    return w;
+  }
+  // QuantizedGroups, behind the block of a dense layer.
+  static void quantized_groups(LaunchBuilder& l, const LinearWeight& w) {
+    if (!w.type) return;
+    l.read(w.scales);
+    w.zeros.base ? l.read(w.zeros) : l.null();
+    l.i(w.type.getGroup()).i(w.type.zero());
+  }
+
+  // Into one buffer for all weights of the program, so that one is dequantized when the last is no more needed.
+  mlir::LogicalResult lower_dequantize(ops::DequantizeOp o) {
+    const auto w = linear_weight(o, o.getWeight());
+    if (mlir::failed(w)) return mlir::failure();
+    const auto bytes_of = [](ops::DequantizeOp op) {
+      const auto shape = mlir::cast<mlir::RankedTensorType>(op.getResult().getType()).getShape();
+      return shape[0] * shape[1] * element_bytes(element_of(op.getResult()));
+    };
+    if (!dequantized_.base) {
+      int64_t bytes = 0;
+      function_.walk([&](ops::DequantizeOp op) { bytes = std::max(bytes, bytes_of(op)); });
+      dequantized_.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                                          builder_.getI64IntegerAttr(bytes), builder_.getStringAttr("dequantized weight"),
+                                                          mlir::IntegerAttr());
+    }
+    const auto shape = mlir::cast<mlir::RankedTensorType>(o.getResult().getType()).getShape();
+    views_[o.getResult()] = {.base = dequantized_.base, .stride = shape[1]};
     auto l = launch();
-    l.read(counts()).read(views_[o.getX()]).read(codes).read(scales);
-    type.getZeros() ? l.read(zeros) : l.null();
+    l.read(w->codes);
+    quantized_groups(l, *w);
+    l.write(views_[o.getResult()]).i(shape[0]).i(shape[1]);
+    return emit(l, o);
+  }
+
+  mlir::LogicalResult lower_quantized(ops::LinearOp o) {
+    const auto w = linear_weight(o, o.getWeight());
+    if (mlir::failed(w)) return mlir::failure();
+    const auto type = w->type;
+    auto l = launch();
+    l.read(counts()).read(views_[o.getX()]).read(w->codes).read(w->scales);
+    w->zeros.base ? l.read(w->zeros) : l.null();
     o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
     l.write(result(o.getResult()));
     l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
@@ -429,6 +489,7 @@ class ProgramLowering {
   mlir::OpBuilder builder_;
   llvm::DenseMap<mlir::Value, View> views_;
   std::map<std::string, View> pointers_;
+  View dequantized_;
   int64_t block_tokens_, max_batch_, table_stride_, vocab_, max_logits_;
 };
 

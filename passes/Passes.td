@@ -67,6 +67,15 @@ def ExpandBuckets : Pass<"expand-buckets", "mlir::ModuleOp"> {
   }];
 }
 
+def DequantizeWeights : Pass<"dequantize-weights", "mlir::ModuleOp"> {
+  let summary = "Where a step has many tokens, make a quantized weight dense before its product";
+  let description = [{
+    Why: with many tokens a projection is bound by arithmetic, and the kernels of dense 16-bit weights have the best of it; writing the weight once
+    and reading it again costs less than unpacking it in every tile. Done per bucket, where the predicted cost is lower. The weight is
+    rounded to the type of the operands, which is what a dequantized checkpoint would hold.
+  }];
+}
+
 def FuseEpilogues : Pass<"fuse-epilogues", "mlir::ModuleOp"> {
   let summary = "Fold norms, activations and residual additions into the projections around them";
   let description = [{

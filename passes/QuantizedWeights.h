@@ -25,6 +25,7 @@ class QuantizedWeights {
   View pointer_to(exec::WeightOp weight);
   exec::WeightOp add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows, int64_t cols,
                      mlir::Type element, llvm::StringRef layout, int64_t bytes);
+  int64_t order_of(exec::WeightOp weight) const;
   void packed(LaunchBuilder& l, ops::PackedAttr view);
   void scales(LaunchBuilder& l, ops::ScalesAttr view);
   llm::Status quantize(exec::WeightOp weight, ops::PartAttr part, int64_t first_row);
@@ -38,7 +39,12 @@ class QuantizedWeights {
   std::map<std::string, mlir::Value> sources_, pointers_;  // of program_, by the name of tensor and weight
 };
 
-// The shape of a quantized weight as its target stores it.
-llm::QuantizedShape quantized_shape(ops::QuantizedType type, int64_t rows, int64_t cols, TargetKind target);
+constexpr int kFragmentOrder = 8;
+
+// The order of a weight's codes in memory (quantized_layout.h): one for all kernels of the module's target.
+int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
+
+// The shape of a quantized weight as the module's target stores it.
+llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
 
 }  // namespace llmc

@@ -94,6 +94,12 @@ LogicalResult LinearOp::verify() {
   return success();
 }
 
+LogicalResult DequantizeOp::verify() {
+  if (shape_of(getWeight()) != shape_of(getResult())) return emitOpError("operand and result must have the same shape");
+  if (quantized_of(getWeight()).getOrdered()) return emitOpError("takes no ordered weight");
+  return success();
+}
+
 LogicalResult FusedLinearOp::verify() {
   if (!isGlu() && !isAdd() && getEpilogue() != "plain") return emitOpError("epilogue is 'plain', 'glu' or 'add', found '") << getEpilogue() << "'";
   const auto weight = shape_of(getWeight());

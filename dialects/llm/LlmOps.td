@@ -94,6 +94,14 @@ def Llm_LinearOp : Llm_Op<"linear"> {
   let hasVerifier = 1;
 }
 
+def Llm_DequantizeOp : Llm_Op<"dequantize", [Pure]> {
+  let summary = "A quantized weight as a dense one, rounded to the result's type: for steps of many tokens";
+  let arguments = (ins QuantizedMatrix:$weight);
+  let results = (outs Matrix:$result);
+  let assemblyFormat = "$weight attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
+}
+
 def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSizedResultSegments]> {
   let summary = "A linear layer with the norm before it, and with the activation or the residual behind it";
   let description = [{
@@ -104,8 +112,8 @@ def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSi
       "add":   result = residual + p; with `norm_weight` also scaled = result * norm_weight, and squares_out = the sums of squares of 16
                columns of the result each: what the next norm's projections take as x and `squares`.
   }];
-  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares,
-                       Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
+  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias,
+                       Optional<F32Activation>:$squares, Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
   let results = (outs Activation:$result, Optional<Activation>:$scaled, Optional<F32Activation>:$squares_out);
   let assemblyFormat = [{
     $epilogue $x `,` $weight (`bias` $bias^)? (`squares` $squares^)? (`residual` $residual^)? (`norm` $norm_weight^)? attr-dict
@@ -124,7 +132,8 @@ def Llm_LinearRopeKvOp : Llm_Op<"linear_rope_kv", [AttrSizedOperandSegments]> {
   let description = [{
     As llm.fused_linear with the epilogue "plain", the heads of q, k and v one behind the other in its result, and llm.rope_kv_write behind it.
   }];
-  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares, F32Activation:$table,
+  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares,
+                       F32Activation:$table,
                        Llm_KvCacheType:$cache, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$head_dim, F64Attr:$eps);
   let results = (outs F32Activation:$q_out, Llm_KvCacheType:$cache_out);
   let assemblyFormat = [{

@@ -99,6 +99,25 @@ KERNEL_FN llm_abi::u32 bf16_pair_bits_of(float low, float high) {
 #endif
 }
 
+// Arithmetic on both halves of a word, rounded to nearest.
+KERNEL_FN llm_abi::u32 f16x2_sub(llm_abi::u32 a, llm_abi::u32 b) {
+  llm_abi::u32 r;
+  asm("sub.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+KERNEL_FN llm_abi::u32 f16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+#if __CUDA_ARCH__ >= 800
+KERNEL_FN llm_abi::u32 bf16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+#endif
+
 // 16 bytes of read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
 KERNEL_FN uint4 load_streaming(const void* p) {
   uint4 v;

@@ -115,6 +115,32 @@ std::vector<unsigned char> Quantized::stored_zeros(i64 interleave) const {
   return stored_groups<unsigned char>(*this, zeros, interleave);
 }
 
+namespace {
+
+Quantized weight_for(const KernelInstance& instance, Rng& rng, int n, int k, int group, bool with_zeros) {
+  if (!instance.variant->code_types) return {};
+  return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros);
+}
+
+}  // namespace
+
+QuantizedOnDevice::QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros)
+    : weight_(weight_for(*kernel.instance, rng, n, k, group, with_zeros)),
+      codes_(*kernel.gpu, weight_.n ? weight_.stored_codes(interleave_of(*kernel.instance)) : std::vector<u32>()),
+      scales_(*kernel.gpu, weight_.n ? weight_.stored_scales(interleave_of(*kernel.instance)) : std::vector<double>(), kernel.instance->weight),
+      zeros_(*kernel.gpu, weight_.n ? weight_.stored_zeros(interleave_of(*kernel.instance)) : std::vector<unsigned char>()) {}
+
+std::vector<double> QuantizedOnDevice::weights() const {
+  std::vector<double> out;
+  for (int r = 0; r < weight_.n; ++r)
+    for (int k = 0; k < weight_.k; ++k) out.push_back(weight_.weight(r, k));
+  return out;
+}
+
+llm_abi::QuantizedGroups QuantizedOnDevice::groups() const {
+  return {scales_.ptr(), weight_.zeros.empty() ? nullptr : zeros_.get(), weight_.group, static_cast<i64>(weight_.zero)};
+}
+
 i64 interleave_of(const KernelInstance& instance) { return instance.variant->interleave; }
 
 }  // namespace llm_test

@@ -13,12 +13,12 @@ double value_of(llm::CodeType code, unsigned q);
 
 // Codes, scales and zeros of a weight [n, k], and what they mean.
 struct Quantized {
-  int n, k, group, groups;
-  llm::CodeType code;
+  int n = 0, k = 0, group = 0, groups = 0;
+  llm::CodeType code = llm::CodeType::kU4;
   std::vector<unsigned> codes;  // [n, k]
   std::vector<double> scales;   // [n, groups]
   std::vector<unsigned> zeros;  // [n, groups], empty: none
-  unsigned zero;
+  unsigned zero = 0;
 
   static Quantized make(Rng& rng, llm::CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros);
   bool is_integer() const { return code <= llm::CodeType::kU8; }
@@ -36,6 +36,21 @@ struct CodePlace {
 llm_abi::i64 stored_row_words(llm::CodeType code, int k, llm_abi::i64 interleave);
 CodePlace code_position(llm::CodeType code, llm_abi::i64 interleave, int row, int column, int k);
 size_t group_position(llm_abi::i64 interleave, int row, int group, int groups);
+
+// A random weight for a kernel, in its order; empty for kernels of dense weights. `with_zeros`: for integer codes.
+class QuantizedOnDevice {
+ public:
+  QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros);
+  std::vector<double> weights() const;  // [n, k]
+  const void* codes() const { return codes_.get(); }
+  llm_abi::QuantizedGroups groups() const;
+
+ private:
+  Quantized weight_;
+  DeviceArray<llm_abi::u32> codes_;
+  TypedArray scales_;
+  DeviceArray<unsigned char> zeros_;
+};
 
 // The order that a kernel reads: its variant's.
 llm_abi::i64 interleave_of(const KernelInstance& instance);
