@@ -221,7 +221,7 @@ llm::Status PlanEmitter::add_target(const Target& target, mlir::ModuleOp module,
   out->features = target.features;
   kernel_index_.clear(), weight_index_.clear(), constant_index_.clear(), state_index_.clear();
   LLM_TRY(add_kernels(*out, module, code, target.kind == TargetKind::kCuda));
-  LLM_TRY(add_weights(*out, module, target.kind));
+  LLM_TRY(add_weights(*out, module));
   for (auto c : module.getOps<exec::ConstantOp>()) {
     auto constant = std::make_unique<fb::ConstantT>();
     constant->name = c.getSymName().str();
@@ -273,7 +273,7 @@ llm::Status PlanEmitter::add_kernels(fb::TargetT& out, mlir::ModuleOp module, co
   return {};
 }
 
-llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module, TargetKind target) {
+llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module) {
   for (auto w : module.getOps<exec::WeightOp>()) {
     auto weight = std::make_unique<fb::WeightT>();
     weight->name = w.getSymName().str();

@@ -270,6 +270,15 @@ struct QuantizedGroups {
   i64 zero;
 };
 
+// out[n, k] = the weight, of the operand type. Grid: (tiles of columns, tiles of rows).
+struct DequantizeArgs {
+  const void* codes;
+  QuantizedGroups groups;
+  void* out;  // [rows, k]
+  i64 rows;
+  i64 k;
+};
+
 // Families quantized_fused, quantized_glu, quantized_add: linear_fused, linear_glu, linear_add with such a weight. `linear.w` are its codes;
 // bias and norm weight are of the operand type.
 struct QuantizedFusedArgs {

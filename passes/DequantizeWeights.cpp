@@ -34,7 +34,7 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     if (!type || type.getOrdered() || element.isF32()) return;
     if (linear.getBias() && ops::element_of(linear.getBias()) != element) return;
     const KernelShape quantized = work_of(linear, bucket)->shape;
-    if (forced && (forced.contains("linear_quantized") || forced.contains("quantized_fused"))) return;
+    if (forced && (forced.contains("linear_quantized") || forced.contains("quantized_fused"))) return;  // someone measures these
     // With kernels of codes: alone, or as the fused layer that it will become.
     KernelShape fused = quantized;
     fused.family = "quantized_fused";
@@ -47,7 +47,8 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     mlir::Value codes = linear.getWeight();
     linear.getWeightMutable().assign(dense.getResult());
     const std::optional<double> first = cost(target, work_of(dense, bucket)->shape), then = cost(target, work_of(linear, bucket)->shape);
-    if (first && then && *first + *then < before) return;
+    const bool wanted = forced && forced.contains("dequantize");
+    if (first && then && (wanted || *first + *then < before)) return;
     linear.getWeightMutable().assign(codes);
     dense.erase();
   }

@@ -5,16 +5,18 @@
 #include "cuda/linear_stream.h"
 #include "cuda/quantized_fragments.h"
 
-// A stage holds of each half unit a tile of codes for every warp, and the scales and zeros of its groups; then the tokens. With
-// codes of 4 bits it is 1024 columns deep, with 8 bits 512. K and the groups are multiples of 32, the rows of w of 8. Shared memory:
+// A stage holds of each half unit a tile of codes for every warp of K, and the scales and zeros of its groups; then the tokens. With eight
+// such warps and codes of 4 bits it is 1024 columns deep, with 8 bits 512. Many tokens are what fills a stage: four warps of K and
+// twice the units halve what is read of them for each weight. 288 + 32 * fillers threads (Units <= 2: 2 * Units, else 3). K and the groups are multiples of 32, the rows of w of 8. Shared memory:
 // Stages * kStageBytes instead of that of linear_stream.h.
-template <typename Code, typename S, typename A, int Units, int TokenTiles>
-struct QuantizedStream : StreamSums<Units, TokenTiles> {
-  using Sums = StreamSums<Units, TokenTiles>;
-  using Sums::kTokens, Sums::sum;
+template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps>
+struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
+  using Sums = StreamSums<Units, TokenTiles, KWarps>;
+  using Sums::kTokens, Sums::kWarpUnits, Sums::sum;
+  static constexpr int kFillers = Units <= 2 ? 2 * Units : 3;  // 12 warps in all may have 168 registers each, 13 only 128
   using Fragments = FragmentTile<Code>;
-  static constexpr int kDepth = kStreamWarps * Fragments::kDepth, kMaxGroups = kDepth / 32;
-  static constexpr int kCodeBytes = kStreamWarps * Fragments::kBytes;
+  static constexpr int kDepth = KWarps * Fragments::kDepth, kMaxGroups = kDepth / 32;
+  static constexpr int kCodeBytes = KWarps * Fragments::kBytes;
   static constexpr int kScaleBytes = kMaxGroups * kFragmentRows * static_cast<int>(sizeof(S)), kZeroBytes = kMaxGroups * kFragmentRows;
   static constexpr int kHalfBytes = kCodeBytes + kScaleBytes + kZeroBytes;
   static constexpr int kWeightBytes = 2 * Units * kHalfBytes, kTokenRowBytes = kDepth * 2 + 64;
@@ -28,7 +30,7 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
   template <typename Args>
   KERNEL_FN QuantizedStream(const Args& all, i64 rows)
       : groups(all.groups), group_of(all.groups.group), blocks(static_cast<u32>(linear_of(all).k / 32)) {
-    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int warp = Sums::k_warp(), lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int m = 0; m < TokenTiles; ++m)
       token_at[m] = kWeightBytes + static_cast<u32>(min_of(i64{m * 8 + lane / 4}, rows - 1)) * kTokenRowBytes + warp * Fragments::kDepth * 2 +
@@ -37,15 +39,15 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
   }
 
   template <Epilogue Kind, typename Args>
-  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int filler, u32 chunk, u32 stage) {
+  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int half, u32 chunk, u32 stage) {
     const FusedLinearArgs& args = linear_of(all);
     const u32 lane = threadIdx.x % kWarp, tiles = static_cast<u32>((args.k + Fragments::kDepth - 1) / Fragments::kDepth);
-    const i64 eight = unit_row<Kind>(epilogue_of(all), unit, filler % 2, 0) / kFragmentRows;
+    const i64 eight = unit_row<Kind>(epilogue_of(all), unit, half % 2, 0) / kFragmentRows;
     const char* codes = static_cast<const char*>(args.w) + eight * tiles * Fragments::kBytes + lane * 16;
-    const u32 destination = stage + filler * kHalfBytes;
+    const u32 destination = stage + half * kHalfBytes;
 #pragma unroll
-    for (int warp = 0; warp < kStreamWarps; ++warp) {
-      const u32 tile = chunk * kStreamWarps + warp;
+    for (int warp = 0; warp < KWarps; ++warp) {
+      const u32 tile = chunk * KWarps + warp;
       const bool valid = tile < tiles;
       copy_async16_streaming(destination + warp * Fragments::kBytes + lane * 16, codes + (valid ? tile * i64{Fragments::kBytes} : 0), valid);
     }
@@ -62,14 +64,15 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
   }
 
   KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32 chunk) {
-    const u32 warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4;
+    const u32 warp = static_cast<u32>(Sums::k_warp()), lane = threadIdx.x % kWarp, g = lane / 4;
+    const char* units = stage + 2 * Sums::first_unit() * kHalfBytes;
     const u32 begin = chunk * kMaxGroups + warp * Fragments::kBlocks, first_group = group_of.of(chunk * kMaxGroups);
     if (begin < blocks) {
-      u32 low[Units][4], high[Units][4], current = 0;
-      FragmentSums<Code, A, TokenTiles> products[Units];
+      u32 low[kWarpUnits][4], high[kWarpUnits][4], current = 0;
+      FragmentSums<Code, A, TokenTiles> products[kWarpUnits];
 #pragma unroll
-      for (int u = 0; u < Units; ++u) {
-        const char* codes = stage + 2 * u * kHalfBytes + warp * Fragments::kBytes + lane * 16;
+      for (int u = 0; u < kWarpUnits; ++u) {
+        const char* codes = units + 2 * u * kHalfBytes + warp * Fragments::kBytes + lane * 16;
         words_of(*reinterpret_cast<const uint4*>(codes), low[u]);
         words_of(*reinterpret_cast<const uint4*>(codes + kHalfBytes), high[u]);
       }
@@ -79,9 +82,9 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
         const u32 group = group_of.of(begin + b) - first_group;
         if (b == 0 || group != current) {
 #pragma unroll
-          for (int u = 0; u < Units; ++u) {
+          for (int u = 0; u < kWarpUnits; ++u) {
             if (b > 0) products[u].end_group(sum[u]);
-            begin_group(products[u], stage + 2 * u * kHalfBytes, group * kFragmentRows + g);
+            begin_group(products[u], units + 2 * u * kHalfBytes, group * kFragmentRows + g);
           }
           current = group;
         }
@@ -89,11 +92,11 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
 #pragma unroll
         for (int m = 0; m < TokenTiles; ++m) token[m] = *reinterpret_cast<const uint4*>(stage + token_at[m] + b * 64);
 #pragma unroll
-        for (int u = 0; u < Units; ++u)
+        for (int u = 0; u < kWarpUnits; ++u)
           products[u].multiply(low[u] + b * Fragments::kBlockWords, high[u] + b * Fragments::kBlockWords, token);
       }
 #pragma unroll
-      for (int u = 0; u < Units; ++u) products[u].end_group(sum[u]);
+      for (int u = 0; u < kWarpUnits; ++u) products[u].end_group(sum[u]);
     }
     __syncwarp();
     if (lane == 0) mbarrier_arrive(empty);
@@ -111,12 +114,12 @@ struct QuantizedStream : StreamSums<Units, TokenTiles> {
   }
 };
 
-template <typename Code, typename S, typename A, int Units, int TokenTiles, int Stages, Epilogue Kind>
+template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps, int Stages, Epilogue Kind>
 KERNEL_FN void linear_quantized_stream(const QuantizedFusedArgs& args, Tile tile, char* shared) {
-  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles>, A, A, float, Stages, Kind>(args, tile, shared);
+  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, float, Stages, Kind>(args, tile, shared);
 }
 
-template <typename Code, typename S, typename A, typename KV, int Units, int TokenTiles, int Stages>
+template <typename Code, typename S, typename A, typename KV, int Units, int TokenTiles, int KWarps, int Stages>
 KERNEL_FN void linear_quantized_stream_rope(const QuantizedRopeArgs& args, Tile tile, char* shared) {
-  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles>, A, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
+  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
 }

@@ -14,18 +14,25 @@
 // multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
-// The sums of a tile of `Units` * 16 weight rows and 8 * `TokenTiles` tokens.
-template <int Units, int TokenTiles>
+// The sums of a tile of `Units` * 16 weight rows and 8 * `TokenTiles` tokens. `KWarps` of the warps share a stage's K; where these are not
+// all of them, the others have other units.
+template <int Units, int TokenTiles, int KWarps = kStreamWarps>
 struct StreamSums {
   static constexpr int kUnits = Units, kUnit = 16, kRows = Units * kUnit, kTokens = 8 * TokenTiles;
+  static constexpr int kWarpUnits = Units * KWarps / kStreamWarps;
   static constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
-  static constexpr int kPartialBytes = kStreamWarps * kPartial * 4;  // [warp, token, row]
+  static constexpr int kPartialBytes = KWarps * kPartial * 4;  // [warp, token, row]
+  static constexpr int kFillers = 2 * Units;                   // warps that fill a stage
+  static_assert(kWarpUnits * kStreamWarps == Units * KWarps, "whole units");
 
-  float sum[Units][TokenTiles][4];
+  float sum[kWarpUnits][TokenTiles][4];
+
+  KERNEL_FN static int k_warp() { return threadIdx.x / kWarp % KWarps; }
+  KERNEL_FN static int first_unit() { return threadIdx.x / kWarp / KWarps * kWarpUnits; }
 
   KERNEL_FN void clear() {
 #pragma unroll
-    for (int u = 0; u < Units; ++u)
+    for (int u = 0; u < kWarpUnits; ++u)
 #pragma unroll
       for (int m = 0; m < TokenTiles; ++m)
 #pragma unroll
@@ -34,14 +41,15 @@ struct StreamSums {
 
   // This warp's sums to shared memory.
   KERNEL_FN void leave_sums(float* partial) const {
-    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    float* mine = partial + k_warp() * kPartial + first_unit() * kUnit;
 #pragma unroll
-    for (int u = 0; u < Units; ++u) {
+    for (int u = 0; u < kWarpUnits; ++u) {
 #pragma unroll
       for (int m = 0; m < TokenTiles; ++m) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          partial[warp * kPartial + (m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
+          mine[(m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
         }
       }
     }
@@ -87,7 +95,7 @@ struct StreamSums {
       const float* sums = partial + (job.exists ? job.token * kPartialStride + job.u * kUnit + job.lane : 0);
       float total = sums[0];
 #pragma unroll
-      for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
+      for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
       finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists,
                                   job.lane, places);
     }
@@ -192,11 +200,11 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
   template <typename Args>
   KERNEL_FN DenseStream(const Args&, i64 rows) : StreamTile<Units, TokenTiles>(rows) {}
 
-  // A warp copies half a unit's share of a chunk of K into its part of a stage.
+  // A warp copies a half unit's share of a chunk of K into its part of a stage.
   template <Epilogue Kind, typename Args>
-  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int filler, u32 chunk, u32 stage) {
-    stream_weights(stream_rows<Kind>(all, unit, filler % 2), linear_of(all).k, chunk,
-                   stage + filler * 8 * kStreamRowBytes + threadIdx.x % kWarp * 16);
+  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int half, u32 chunk, u32 stage) {
+    stream_weights(stream_rows<Kind>(all, unit, half % 2), linear_of(all).k, chunk,
+                   stage + half * 8 * kStreamRowBytes + threadIdx.x % kWarp * 16);
   }
   // Adds the products of a stage, and arrives at `empty` when it is read.
   KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32) { this->template multiply<W>(stage, empty); }
@@ -206,9 +214,9 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
 template <typename Stream, typename W, typename A, typename KV, int Stages, Epilogue Kind, typename Args>
 KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   const FusedLinearArgs& args = linear_of(all);
-  constexpr int kTokens = Stream::kTokens, Units = Stream::kUnits, kFillers = 2 * Units;
+  constexpr int kTokens = Stream::kTokens, Units = Stream::kUnits, kFillers = Stream::kFillers;
   float* partial = reinterpret_cast<float*>(shared + Stages * Stream::kStageBytes);
-  float* scale = partial + kStreamWarps * Stream::kPartial;  // [token]
+  float* scale = partial + Stream::kPartialBytes / sizeof(float);  // [token]
   const u32 ring = shared_address(shared);
   const u32 full = shared_address(scale + kTokens), empty = full + Stages * 8, scaled = empty + Stages * 8;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -245,13 +253,16 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     return;
   }
   if (warp >= kStreamWarps) {
-    // Each filling warp copies eight rows of a tile, half a unit.
+    // A filling warp copies half units: eight rows of a tile.
     const int filler = warp - kStreamWarps;
     const u32 steps = tiles * chunks, ahead = steps < Stages ? steps : Stages;
     const auto copy_weights = [&](u32 step) {
-      const i64 unit = unit_begin + step / chunks * Units + filler / 2;
-      if (unit >= unit_end) return;
-      Stream::template copy_weights<Kind>(all, unit, filler, step % chunks, ring + step % Stages * Stream::kStageBytes);
+#pragma unroll
+      for (int half = filler; half < 2 * Units; half += kFillers) {
+        const i64 unit = unit_begin + step / chunks * Units + half / 2;
+        if (unit >= unit_end) return;
+        Stream::template copy_weights<Kind>(all, unit, half, step % chunks, ring + step % Stages * Stream::kStageBytes);
+      }
     };
     for (u32 step = 0; step < ahead; ++step) copy_weights(step);
 

@@ -45,14 +45,15 @@ double value_of(CodeType code, unsigned q) {
   }
 }
 
-Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros) {
+Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros,
+                          double scale_spread) {
   Quantized q{n, k, group, (k + group - 1) / group, code, {}, {}, {}, 1u << (bits_of(code) - 1)};
   const unsigned count = 1u << bits_of(code);
   for (int i = 0; i < n * k; ++i) {
     q.codes.push_back(static_cast<unsigned>(rng() % count));
     if (code == CodeType::kE4M3 && (q.codes.back() & 0x7f) == 0x7f) q.codes.back() = 0x7e;  // no number
   }
-  q.scales = random_values(rng, static_cast<size_t>(n) * q.groups, 0.02, scale);
+  q.scales = random_values(rng, static_cast<size_t>(n) * q.groups, scale_spread, scale);
   if (with_zeros && q.is_integer())
     for (size_t i = 0; i < q.scales.size(); ++i) q.zeros.push_back(static_cast<unsigned>(rng() % count));
   return q;
@@ -119,7 +120,9 @@ namespace {
 
 Quantized weight_for(const KernelInstance& instance, Rng& rng, int n, int k, int group, bool with_zeros) {
   if (!instance.variant->code_types) return {};
-  return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros);
+  // Products of standard deviation 1 or so: about that of random codes.
+  const double code_spread = instance.code == CodeType::kU4 ? 5 : instance.code == CodeType::kU8 ? 75 : 120;
+  return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros, 1 / (code_spread * std::sqrt(k)));
 }
 
 }  // namespace

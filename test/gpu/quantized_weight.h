@@ -20,7 +20,8 @@ struct Quantized {
   std::vector<unsigned> zeros;  // [n, groups], empty: none
   unsigned zero = 0;
 
-  static Quantized make(Rng& rng, llm::CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros);
+  static Quantized make(Rng& rng, llm::CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros,
+                        double scale_spread = 0.02);
   bool is_integer() const { return code <= llm::CodeType::kU8; }
   double weight(int row, int column) const;
   // Codes and groups in an order of docs/quantization.md: 1, 8 or 16 rows interleaved.

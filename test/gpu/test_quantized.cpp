@@ -1,6 +1,7 @@
 // Linear layers on quantized weights against float64, and the init kernels that bring weights into their layout against
 // the formulas of docs/quantization.md, written down a second time.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "test/gpu/quantized_weight.h"
@@ -181,12 +182,39 @@ void test_gather_columns(const Kernel& kernel, Rng& rng, Outcome& outcome) {
     }
 }
 
+// Equal to the last bit: the product is rounded to float32 (where it is not exact), then to the operand type.
+Outcome test_dequantize(const Kernel& kernel, Rng& rng, bool timing) {
+  const Gpu& gpu = *kernel.gpu;
+  const ScalarType operand = kernel.instance->operand;
+  Outcome outcome;
+  for (const auto& [n, k, group] : {std::array{40, 2112, 32}, std::array{16, 96, 96}, std::array{24, 320, 128}}) {
+    QuantizedOnDevice weight(kernel, rng, n, k, group, k != 320);
+    TypedArray out(gpu, static_cast<size_t>(n) * k, operand);
+    kernel.launch(DequantizeArgs{weight.codes(), weight.groups(), out.ptr(), n, k}, k, n);
+    const std::vector<double> found = out.values(), expected = weight.weights();
+    for (size_t i = 0; i < expected.size() && outcome.failure.empty(); ++i) {
+      const double once = rounded(expected[i], operand), twice = rounded(static_cast<float>(expected[i]), operand);
+      outcome.exact(found[i] == once || found[i] == twice, "a dequantized weight differs at " + std::to_string(i));
+    }
+  }
+  if (!timing || !outcome.failure.empty()) return outcome;
+  const int n = 28672, k = 4096, bits = bits_of(kernel.instance->code);
+  const size_t code_bytes = static_cast<size_t>(n) * k * bits / 8, scale_bytes = static_cast<size_t>(n) * (k / 128) * bytes_of(kernel.instance->weight);
+  DeviceBytes codes(gpu, code_bytes), scales(gpu, scale_bytes), out(gpu, static_cast<size_t>(n) * k * 2);
+  gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(codes.ptr()), 0x11, code_bytes, gpu.stream);
+  gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(scales.ptr()), 0x11, scale_bytes, gpu.stream);
+  outcome.us = kernel.time_us(DequantizeArgs{codes.ptr(), {scales.ptr(), nullptr, 128, 8}, out.ptr(), n, k}, k, n);
+  outcome.bandwidth(static_cast<double>(code_bytes + scale_bytes) + static_cast<double>(n) * k * 2);
+  return outcome;
+}
+
 }  // namespace
 
 Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   Outcome outcome;
   if (family == "repack") test_repack(kernel, rng, outcome);
+  if (family == "dequantize") return test_dequantize(kernel, rng, timing);
   if (family == "quantize") return test_quantize(kernel, rng);
   if (family == "group_order") test_group_order(kernel, rng, outcome);
   if (family == "gather_columns") test_gather_columns(kernel, rng, outcome);
