@@ -38,11 +38,11 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
       if (auto quantized = ops::quantized_of(linear.getWeight())) {
         const auto shape = mlir::cast<mlir::RankedTensorType>(linear.getWeight().getType()).getShape();
         const bool fragments = quantized_order(getOperation(), quantized, shape[0], shape[1]) == kFragmentOrder;
-        if (!fragments) return mlir::Float32Type::get(&getContext());
         weight = quantized.getScale();
+        if (weight.isBF16() && !fragments) return mlir::Float32Type::get(&getContext());
       }
       if (weight.isF32()) return weight;
-      if (weight.isF16() && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
+      if (weight.isF16() && !ops::quantized_of(linear.getWeight()) && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
       return to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
     };
     getOperation().walk([&](ops::LinearOp linear) {

@@ -26,7 +26,8 @@ int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows
   // Columns that are gathered for their order stay float32, as does everything with --activations f32.
   const bool narrow = !type.getScale().isF32() && !type.getOrdered() && !keeps_float_activations(module);
   const bool whole = rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
-  return (target->features & llm::kTensorBF16) && unpacks && narrow && whole ? kFragmentOrder : kRowMajor;
+  const uint32_t products = type.getScale().isF16() ? llm::kLdMatrix : llm::kTensorBF16;  // m16n8k8 came with the former
+  return (target->features & products) && unpacks && narrow && whole ? kFragmentOrder : kRowMajor;
 }
 
 llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols) {

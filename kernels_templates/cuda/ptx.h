@@ -110,13 +110,16 @@ KERNEL_FN llm_abi::u32 f16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c)
   asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
   return r;
 }
-#if __CUDA_ARCH__ >= 800
 KERNEL_FN llm_abi::u32 bf16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+#if __CUDA_ARCH__ >= 800
   llm_abi::u32 r;
   asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
   return r;
-}
+#else
+  const auto wide = [](llm_abi::u32 word) { return __uint_as_float(word & 0xffff0000u); };
+  return bf16_pair_bits_of(fmaf(wide(a << 16), wide(b << 16), wide(c << 16)), fmaf(wide(a), wide(b), wide(c)));
 #endif
+}
 
 // 16 bytes of read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
 KERNEL_FN uint4 load_streaming(const void* p) {

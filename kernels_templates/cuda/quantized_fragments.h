@@ -1,4 +1,4 @@
-// Quantized weights as operands of mma m16n8k16: sm_80 and later. The codes lie in the order of fragments
+// Quantized weights as operands of mma m16n8k16: sm_80 and later, and sm_75 with fp16. The codes lie in the order of fragments
 // (quantized_weights.h): 16 bytes of lane 4 * g + t are codes of row g, columns t * 8 .. t * 8 + 7 of each 32.
 #pragma once
 
