@@ -82,11 +82,20 @@ struct Variant {
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
+  int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
+  bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
 };
 
 // A row for quantized weights with these codes.
 constexpr Variant with_codes(Variant variant, uint32_t code_types) {
   variant.code_types = code_types;
+  return variant;
+}
+
+
+// A row for quantized weights with these codes and activations in int8.
+constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group) {
+  variant.code_types = code_types, variant.int8_group = int8_group;
   return variant;
 }
 
