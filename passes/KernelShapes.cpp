@@ -46,13 +46,13 @@ double at_bucket(const LinearCost& c, const Bucket& b) {
          c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
-}  // namespace
-
 bool keeps_float_activations(mlir::Operation* op) {
-  auto module = mlir::isa<mlir::ModuleOp>(op) ? mlir::cast<mlir::ModuleOp>(op) : op->getParentOfType<mlir::ModuleOp>();
+  auto module = op->getParentOfType<mlir::ModuleOp>();
   auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
   return mode && mode.getValue() == "f32";
 }
+
+}  // namespace
 
 Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width) {
   constexpr int64_t kAlignment = 64;

@@ -28,9 +28,6 @@ struct Int8Layout {
 };
 Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width);
 
-// --activations f32, of the module that `op` is or stands in.
-bool keeps_float_activations(mlir::Operation* op);
-
 // True if the leading dimension of `v` counts logit rows (it comes from gather_rows), not tokens.
 bool is_logit_rows(mlir::Value v);
 

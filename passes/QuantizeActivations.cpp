@@ -16,7 +16,9 @@ struct QuantizeActivations : impl::QuantizeActivationsBase<QuantizeActivations> 
   void runOnOperation() override {
     const Target* target = module_target(getOperation());
     if (!target) return signalPassFailure();
-    if (target->int8_group == 0 || keeps_float_activations(getOperation())) return;
+    const auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr);
+    if (target->int8_group == 0 || (mode && mode.getValue() == "f32")) return;
+    const bool always = mode && mode.getValue() == "int8";
     for (auto function : getOperation().getOps<mlir::func::FuncOp>()) {
       llvm::MapVector<std::pair<mlir::Value, int64_t>, Readers> inputs;  // by value and bits of the codes
       function.walk([&](ops::LinearOp linear) {
@@ -25,7 +27,8 @@ struct QuantizeActivations : impl::QuantizeActivationsBase<QuantizeActivations> 
         if (!ops::takes_int8_rows(weight, ops::width_of(linear.getX()), target->int8_group)) return;
         inputs[{linear.getX(), weight.storedBits()}].push_back(linear);
       });
-      for (auto& [input, readers] : inputs) quantize(*target, bucket_of(function), input.first, input.second, readers);
+      for (auto& [input, readers] : inputs)
+        quantize(*target, bucket_of(function), input.first, input.second, readers, always);
     }
   }
 
@@ -35,8 +38,10 @@ struct QuantizeActivations : impl::QuantizeActivationsBase<QuantizeActivations> 
     return choice ? std::optional(choice->best.us) : std::nullopt;
   }
 
-  // Where the layers and the launch that quantizes their input cost less than the layers on the input as it is.
-  static void quantize(const Target& target, const Bucket& bucket, mlir::Value x, int64_t bits, Readers& readers) {
+  // Where the layers and the launch that quantizes their input cost less than the layers on the input as it is, or
+  // `always`.
+  static void quantize(const Target& target, const Bucket& bucket, mlir::Value x, int64_t bits, Readers& readers,
+                       bool always) {
     mlir::OpBuilder b(x.getContext());
     b.setInsertionPointAfterValue(x);
     auto type = mlir::cast<mlir::RankedTensorType>(x.getType());
@@ -52,7 +57,7 @@ struct QuantizeActivations : impl::QuantizeActivationsBase<QuantizeActivations> 
       possible &= us.has_value();
       after += us.value_or(0);
     }
-    if (possible && after < before) return;
+    if (possible && (always || after < before)) return;
     for (ops::LinearOp linear : readers) linear.getXMutable().assign(x);
     rows.erase();
   }

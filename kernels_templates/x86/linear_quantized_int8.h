@@ -1,6 +1,7 @@
-// Linear layers of int8 activations on integer codes: a vector of weights holds a word of each of 16 rows; a mask takes every second, fourth or
-// each code of these words as bytes, and a broadcast word of four activations multiplies them into 16 sums in int32. At the end of a group of
-// activations the sums become float32. Exact in between: no sum of 32 products can overflow.
+// Linear layers of int8 activations on integer codes: a vector of weights holds a word of each of 16 rows; a mask takes
+// every second, fourth or each code of these words as bytes, and a broadcast word of four activations multiplies them
+// into 16 sums in int32. At the end of a group of activations the sums become float32. Exact in between: no sum of 32
+// products can overflow.
 #pragma once
 
 #include "x86/linear_quantized.h"
@@ -13,9 +14,9 @@ typedef i32 i32x8 __attribute__((vector_size(32)));
 
 constexpr i64 kInt8Group = 32;  // columns of an activation that share a scale; int8_group in variants.inl
 
-// Sums of products of unsigned bytes (weights of kBits bits) and signed bytes (activations), 16 sums of kWords words each.
-// Without VNNI: 4-bit codes are multiplied to 16-bit pairs, which hold the sum of a whole group; wider ones could saturate there, and are
-// widened before.
+// Sums of products of unsigned bytes (weights of kBits bits) and signed bytes (activations), 16 sums of kWords words
+// each. Without VNNI: 4-bit codes are multiplied to 16-bit pairs, which hold the sum of a whole group; wider ones could
+// saturate there, and are widened before.
 template <int kBits>
 struct Int8Dot {
 #if defined(__AVX512VNNI__)
@@ -33,21 +34,30 @@ struct Int8Dot {
 #if defined(__AVX512BW__)
     return __builtin_ia32_pmaddubsw512(w, x);
 #else
-    const s16x16 low = __builtin_ia32_pmaddubsw256(__builtin_shufflevector(w, w, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31),
-                                                   __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
-    const s16x16 high = __builtin_ia32_pmaddubsw256(__builtin_shufflevector(w, w, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63),
-                                                    __builtin_shufflevector(x, x, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63));
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+    const s16x16 low = __builtin_ia32_pmaddubsw256(
+        __builtin_shufflevector(w, w, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                23, 24, 25, 26, 27, 28, 29, 30, 31),
+        __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                23, 24, 25, 26, 27, 28, 29, 30, 31));
+    const s16x16 high = __builtin_ia32_pmaddubsw256(
+        __builtin_shufflevector(w, w, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+                                52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63),
+        __builtin_shufflevector(x, x, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+                                52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                                   21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
 #endif
   }
   KERNEL_FN i32x16 multiply_pairs(s16x32 w, s16x32 x) {
 #if defined(__AVX512BW__)
     return __builtin_ia32_pmaddwd512(w, x);
 #else
-    const i32x8 low = __builtin_ia32_pmaddwd256(__builtin_shufflevector(w, w, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                                __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const i32x8 high = __builtin_ia32_pmaddwd256(__builtin_shufflevector(w, w, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31),
-                                                 __builtin_shufflevector(x, x, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
+    const i32x8 low =
+        __builtin_ia32_pmaddwd256(__builtin_shufflevector(w, w, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                  __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const i32x8 high = __builtin_ia32_pmaddwd256(
+        __builtin_shufflevector(w, w, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31),
+        __builtin_shufflevector(x, x, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 #endif
   }
@@ -76,7 +86,7 @@ KERNEL_FN void int8_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
   constexpr int kBits = Code::kBits, kVectors = 8 / kBits;  // vectors of bytes in a vector of words
   constexpr i64 kWords = kInt8Group * kBits / 32;           // of a row in a group of activations
   constexpr u32 kMask = kBits == 8 ? 0xffffffffu : kBits == 4 ? 0x0f0f0f0fu : 0x03030303u;
-  constexpr i64 kAhead = 2048;                              // bytes of weights: what must be under way to cover the latency of memory
+  constexpr i64 kAhead = 2048;  // bytes of weights: what must be under way to cover the latency of memory
   using Dot = Int8Dot<kBits>;
   const i64 words = code_words(a.k, kBits), groups = (a.k + a.group - 1) / a.group, parts = a.k / kInt8Group;
   const u32* codes = static_cast<const u32*>(a.codes) + block * words * kQuantizedRows;
@@ -98,8 +108,7 @@ KERNEL_FN void int8_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
     for (i64 part = first; part < end; ++part) {
       Dot dot[kRows][kBlocks];
       for (int r = 0; r < kRows; ++r)
-        for (int b = 0; b < kBlocks; ++b)
-          dot[r][b] = Dot::from(zero[b] * -x_sums[r * parts + part]);
+        for (int b = 0; b < kBlocks; ++b) dot[r][b] = Dot::from(zero[b] * -x_sums[r * parts + part]);
       for (int b = 0; b < kBlocks; ++b)
         for (i64 w = 0; w < kWords; ++w) {
           const u32* p = codes + (b * words + part * kWords + w) * kQuantizedRows;
@@ -114,7 +123,8 @@ KERNEL_FN void int8_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
         }
       for (int r = 0; r < kRows; ++r)
         for (int b = 0; b < kBlocks; ++b)
-          part_sum[r][b] = fma16(__builtin_convertvector(Dot::total(dot[r][b]), f32x16), splat(x_scales[r * parts + part]), part_sum[r][b]);
+          part_sum[r][b] = fma16(__builtin_convertvector(Dot::total(dot[r][b]), f32x16),
+                                 splat(x_scales[r * parts + part]), part_sum[r][b]);
     }
     for (int r = 0; r < kRows; ++r)
       for (int b = 0; b < kBlocks; ++b) total[r][b] = fma16(part_sum[r][b], scale[b], total[r][b]);

@@ -23,7 +23,7 @@ module attributes {llm.target = "x86-64-v4-bf16", llm.activations = "auto"} {
 // The sections of one row: codes, 64 scales and 64 sums.
 // EXEC: exec.launch @quantize_rows_row grid [1, 1, 1] (read %counts, read %tokens, write %[[C:[0-9]+]], write %[[C]] + 2048, write %[[C]] + 2304, 0, 2048, 0, 32, 4)
 // EXEC: exec.launch @linear_quantized_int8_{{.*}}__c_U4__w_f16 grid {{.*}} (read %counts, null, read %{{.*}}, read %{{.*}}, null, null, write %{{.*}}, 0, 1024, 2048, 128, 8, 0, read %[[C]], read %[[C]] + 2048, read %[[C]] + 2304, 32)
-// EXEC: exec.launch @linear_quantized_{{.*}}__c_Nf4__w_f16__x_float grid {{.*}} 64, 0, 0, null, null, null, 0)
+// EXEC: exec.launch @linear_quantized_{{.*}}__c_Nf4__w_f16__x_float grid {{.*}} 64, 8, 0, null, null, null, 0)
 func.func @forward_t1_s1_l1(%x: tensor<?x2048xf32>) -> tensor<?x1024xf32> attributes {llm.bucket = array<i64: 1, 1, 1>} {
   %wa = llm.weight [#llm.quantized_part<rows = 1024, codes = #a, scales = #as>] : tensor<1024x2048x!llm.quantized<u4, group 128, scale f16>>
   %wb = llm.weight [#llm.quantized_part<rows = 1024, codes = #b, scales = #as>] : tensor<1024x2048x!llm.quantized<u8, group 64, scale f16>>

@@ -588,3 +588,29 @@ func.func @gather_columns_width(%x: tensor<?x64xf32>) {
   %y = llm.gather_columns %x by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<32xi32>) -> tensor<?x64xf32>
   return
 }
+
+// -----
+
+// expected-error @+1 {{int8 rows have groups of a multiple of 32 columns, found 16}}
+func.func private @int8_group(!llm.int8_rows<group 16, bits 4>)
+
+// -----
+
+// expected-error @+1 {{int8 rows are for weights of 2, 4 or 8 bits, found 3}}
+func.func private @int8_bits(!llm.int8_rows<group 32, bits 3>)
+
+// -----
+
+func.func @int8_width(%x: tensor<?x48xf32>) {
+  // expected-error @+1 {{width 48 is not a multiple of the group, 32}}
+  %r = llm.quantize_rows %x : (tensor<?x48xf32>) -> tensor<?x48x!llm.int8_rows<group 32, bits 4>>
+  return
+}
+
+// -----
+
+func.func @int8_times_bf16(%x: tensor<?x64x!llm.int8_rows<group 32, bits 4>>, %w: tensor<16x64xbf16>) {
+  // expected-error @+1 {{cannot multiply '!llm.int8_rows<group 32, bits 4>' with a weight of 'bf16'}}
+  %y = llm.linear %x, %w : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64xbf16>) -> tensor<?x16xf32>
+  return
+}
