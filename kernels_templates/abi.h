@@ -190,6 +190,30 @@ struct LinearArgs {
   const void* w_map;
 };
 
+// Activations [rows, K] in int8: x[r, k] is about code * scales[r, k / group]. Codes of a row stand as the codes of weights unpack
+// (int8_position in kernels_templates/quantized_weights.h).
+struct Int8Rows {
+  const signed char* codes;  // [rows, K]
+  const float* scales;       // [rows, K / group]
+  const i32* sums;           // [rows, K / group]: of the codes
+  i64 group;
+};
+
+// Makes them from x: scale = max |x| / 127 over a group, code = x * (127 / max |x|), rounded to the nearest, ties to even; both 0 where no |x|
+// is above 1e-30. Grid: one block a row.
+struct QuantizeRowsArgs {
+  const StepCounts* counts;
+  const float* x;      // [rows, width], rows x_stride elements apart
+  signed char* codes;  // out: of Int8Rows, as the next two
+  float* scales;
+  i32* sums;
+  i64 row_count;
+  i64 width;
+  i64 x_stride;
+  i64 group;
+  i64 bits;            // of the weights' codes
+};
+
 // out[r, n] = sum_k x[r, k] * w[n, k] (+ bias[n]) with a quantized w, accumulated in fp32: w[n, k] = (code - zero) * scale for integer codes,
 // value(code) * scale for the others; zero and scale are those of row n and group k / group. docs/quantization.md has the layouts:
 // CUDA: codes [N, K], scales and zeros [N, groups], row-major. x86: 16 rows interleaved.
@@ -207,6 +231,7 @@ struct LinearQuantizedArgs {
   i64 group;                   // columns that share a scale; the last group may be shorter
   i64 zero;
   i64 bias_type;               // llm::ScalarType
+  Int8Rows int8;               // in place of x, or null pointers: products are summed in int32 over each of its groups
 };
 
 // out[r, p] = x[r, order[p]]. Grid: (column tiles, rows).

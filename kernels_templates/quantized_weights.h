@@ -133,6 +133,15 @@ KERNEL_FN u32 stored_code(const u32* codes, i64 n, i64 k, i64 row_codes, int bit
   return word >> code_shift(static_cast<int>(k % per_word), bits, interleave == kFragmentRows) & ((1u << bits) - 1);
 }
 
+// Where column k of a row of int8 activations stands. A word of weights unpacks to 8 / bits vectors of bytes by shifts and a mask, the i-th holding
+// every (8 / bits)-th code from i on; codes of activations stand in that order.
+KERNEL_FN i64 int8_position(i64 k, i64 bits) {
+  const i64 per_word = 32 / bits, vectors = 8 / bits, i = k % per_word;
+  return k - i + i % vectors * 4 + i / vectors;
+}
+
+constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
+
 KERNEL_FN float bias_at(const LinearQuantizedArgs& a, i64 n) {
   if (!a.bias) return 0.0f;
   if (a.bias_type == 0) return static_cast<const float*>(a.bias)[n];

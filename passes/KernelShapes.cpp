@@ -12,7 +12,10 @@ using ops::width_of;
 constexpr int kConstant = 0, kTokens = 1, kLogits = 3, kKv = 4;
 constexpr double kTypicalContext = 512;  // KV entries per sequence that selection assumes for attention
 
-double row_bytes(mlir::Value v) { return static_cast<double>(width_of(v) * element_bytes(element_of(v))); }
+double row_bytes(mlir::Value v) {
+  if (auto int8 = ops::int8_rows_of(v)) return static_cast<double>(int8_layout(int8, 1, width_of(v)).bytes);
+  return static_cast<double>(width_of(v) * element_bytes(element_of(v)));
+}
 
 double weight_bytes(mlir::Value v) {
   if (auto quantized = ops::quantized_of(v)) {
@@ -53,6 +56,16 @@ void add_codes(KernelShape& s, mlir::Value weight) {
 }
 
 }  // namespace
+
+Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width) {
+  constexpr int64_t kAlignment = 64;
+  const int64_t groups = rows * (width / type.getGroup());
+  Int8Layout layout;
+  layout.scales = ceil_div(rows * width, kAlignment) * kAlignment;
+  layout.sums = layout.scales + ceil_div(groups * static_cast<int64_t>(sizeof(float)), kAlignment) * kAlignment;
+  layout.bytes = layout.sums + groups * static_cast<int64_t>(sizeof(int32_t));
+  return layout;
+}
 
 bool keeps_float_activations(mlir::ModuleOp module) {
   auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
@@ -119,8 +132,11 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })
       .Case([&](ops::LinearOp o) {
-        s.operand = scalar_type(element_of(o.getX()));
         s.weight = scalar_type(element_of(o.getWeight()));
+        if (auto int8 = ops::int8_rows_of(o.getX()))
+          s.int8_group = int8.getGroup();
+        else
+          s.operand = scalar_type(element_of(o.getX()));
         s.k = width_of(o.getX());
         s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
         if (ops::quantized_of(o.getWeight())) s.family = "linear_quantized", add_codes(s, o.getWeight());

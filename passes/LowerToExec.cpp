@@ -93,7 +93,8 @@ class ProgramLowering {
         view.base = state(use.getOperandNumber() == 0 ? "logits" : "hidden").base;
     if (!view.base) {
       mlir::Type element = element_of(v);
-      const int64_t bytes = rows_of(v) * view.stride * element_bytes(element);
+      const auto int8 = ops::int8_rows_of(v);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows_of(v) * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());
@@ -206,6 +207,15 @@ class ProgramLowering {
           l.i(row_count(o.getResidual())).i(width_of(o.getWeight())).f(o.getEps().convertToDouble());
           return emit(l, op);
         })
+        .Case([&](ops::QuantizeRowsOp o) {
+          result(o.getResult());
+          const auto type = ops::int8_rows_of(o.getResult());
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]);
+          for (const View& part : int8_parts(o.getResult())) l.write(part);
+          l.i(row_count(o.getX())).i(width_of(o.getX())).i(views_[o.getX()].stride).i(type.getGroup()).i(type.getBits());
+          return emit(l, op);
+        })
         .Case([&](ops::LinearOp o) {
           if (ops::quantized_of(o.getWeight())) return lower_quantized(o);
           const llm::Variant* variant = chosen(o);
@@ -311,6 +321,15 @@ class ProgramLowering {
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
   }
 
+  // Codes, scales and sums of an activation in int8.
+  std::array<View, 3> int8_parts(mlir::Value v) {
+    const View codes = views_[v];
+    const Int8Layout sections = int8_layout(ops::int8_rows_of(v), rows_of(v), width_of(v));
+    View scales = codes, sums = codes;
+    scales.offset += sections.scales, sums.offset += sections.sums;
+    return {codes, scales, sums};
+  }
+
   // A dense weight, or the sections of a quantized one; without zeros, their view has no base.
   struct LinearWeight {
     View codes, scales, zeros;
@@ -369,13 +388,21 @@ class ProgramLowering {
     const auto w = linear_weight(o, o.getWeight());
     if (mlir::failed(w)) return mlir::failure();
     const auto type = w->type;
+    const auto int8 = ops::int8_rows_of(o.getX());
     auto l = launch();
-    l.read(counts()).read(views_[o.getX()]).read(w->codes).read(w->scales);
+    l.read(counts());
+    int8 ? l.null() : l.read(views_[o.getX()]);
+    l.read(w->codes).read(w->scales);
     w->zeros.base ? l.read(w->zeros) : l.null();
     o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
     l.write(result(o.getResult()));
     l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
     l.i(o.getBias() ? static_cast<int64_t>(scalar_type(element_of(o.getBias()))) : 0);
+    if (int8)
+      for (const View& part : int8_parts(o.getX())) l.read(part);
+    else
+      l.null().null().null();
+    l.i(int8 ? int8.getGroup() : 0);
     return emit(l, o);
   }
 

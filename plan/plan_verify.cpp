@@ -388,7 +388,8 @@ class Verifier {
     for (const fb::Slot& s : l.slots) {
       if (s.kind() == fb::SlotKind::phases) {
         if (!persistent || s.index() != 0 || s.value() != 0) return bad("phases in an impossible place");
-      } else if (s.kind() == fb::SlotKind::source && p.kind == fb::ProgramKind::init) {
+      } else if (s.kind() == fb::SlotKind::source) {
+        if (p.kind != fb::ProgramKind::init) return bad("a source tensor in an impossible place");
         if (s.index() >= plan_.tensors.size() || s.value() != 0) return bad("an argument names a missing source tensor");
       } else if (s.kind() != fb::SlotKind::tensor_map) {
         LLM_TRY(slot(s, t));

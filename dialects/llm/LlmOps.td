@@ -17,6 +17,9 @@ def Vector : TensorRankOf<[FloatElement], [1]>;
 def QuantizedElement : Type<CPred<"::mlir::isa<::llmc::ops::QuantizedType>($_self)">, "quantized">;
 def QuantizedMatrix : TensorRankOf<[QuantizedElement], [2]>;
 
+def Int8RowsElement : Type<CPred<"::mlir::isa<::llmc::ops::Int8RowsType>($_self)">, "int8 rows">;
+def Int8Activation : TensorRankOf<[Int8RowsElement], [2]>;
+
 def Llm_WeightOp : Llm_Op<"weight"> {
   let summary = "A weight, assembled from ranges of checkpoint tensors stacked along the rows";
   let description = [{
@@ -86,9 +89,20 @@ def Llm_AddRmsNormOp : Llm_Op<"add_rms_norm"> {
   let hasVerifier = 1;
 }
 
+def Llm_QuantizeRowsOp : Llm_Op<"quantize_rows"> {
+  let summary = "Each group of columns of a row as int8: scale = max |x| / 127, code = x / scale rounded to the nearest, ties to even";
+  let description = [{
+    The input of linear layers whose weights are integer codes, once for all that share it. A group of zeros has the scale 0.
+  }];
+  let arguments = (ins F32Activation:$x);
+  let results = (outs Int8Activation:$result);
+  let assemblyFormat = "$x attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
+}
+
 def Llm_LinearOp : Llm_Op<"linear"> {
-  let summary = "x @ weight^T (+ bias), accumulated in float32";
-  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias);
+  let summary = "x @ weight^T (+ bias), accumulated in float32; products of int8 rows with integer codes in int32 for each group";
+  let arguments = (ins AnyTypeOf<[Activation, Int8Activation]>:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$x `,` $weight (`bias` $bias^)? attr-dict `:` functional-type(operands, $result)";
   let hasVerifier = 1;

@@ -99,6 +99,17 @@ KERNEL_FN llm_abi::u32 bf16_pair_bits_of(float low, float high) {
 #endif
 }
 
+// sum + the products of four unsigned bytes with four signed ones.
+KERNEL_FN llm_abi::i32 dp4a(llm_abi::u32 bytes, llm_abi::u32 signed_bytes, llm_abi::i32 sum) {
+#if __CUDA_ARCH__ >= 610
+  asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(bytes), "r"(signed_bytes));
+#else
+  for (int i = 0; i < 32; i += 8)
+    sum += static_cast<llm_abi::i32>(bytes >> i & 0xffu) * static_cast<signed char>(signed_bytes >> i & 0xffu);
+#endif
+  return sum;
+}
+
 // Arithmetic on both halves of a word, rounded to nearest.
 KERNEL_FN llm_abi::u32 f16x2_sub(llm_abi::u32 a, llm_abi::u32 b) {
   llm_abi::u32 r;

@@ -14,6 +14,39 @@ using llm::CodeType;
 
 bool is_x86(const KernelInstance& instance) { return std::string(instance.variant->file).starts_with("x86/"); }
 
+// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows beyond `rows` are poison.
+struct Int8Values {
+  std::vector<signed char> codes;  // in the order of memory
+  std::vector<float> scales;
+  std::vector<int> sums;
+  std::vector<double> values;  // what they stand for, in the order of columns
+  std::vector<bool> near_tie;  // codes that rounding could make one more or less
+
+  static Int8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group, int bits) {
+    const size_t all = static_cast<size_t>(bucket) * width;
+    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN), std::vector<int>(all / group, 1 << 30),
+                 std::vector<double>(static_cast<size_t>(rows) * width), std::vector<bool>(all)};
+    const int per_word = 32 / bits, vectors = 8 / bits;
+    for (size_t first = 0; first < static_cast<size_t>(rows) * width; first += group) {
+      float maximum = 0;
+      for (int i = 0; i < group; ++i) maximum = std::max(maximum, std::abs(static_cast<float>(x[first + i])));
+      v.scales[first / group] = maximum / 127.0f;
+      v.sums[first / group] = 0;
+      for (int i = 0; i < group; ++i) {
+        const float scaled = maximum > 0 ? static_cast<float>(x[first + i]) * (127.0f / maximum) : 0;
+        const float code = std::nearbyint(scaled);
+        const size_t word = first + i / per_word * per_word;
+        const size_t at = word + i % per_word % vectors * 4 + i % per_word / vectors;
+        v.codes[at] = static_cast<signed char>(code);
+        v.near_tie[at] = std::abs(std::abs(scaled - code) - 0.5f) < 1e-4f;
+        v.sums[first / group] += static_cast<int>(code);
+        v.values[first + i] = static_cast<double>(code) * v.scales[first / group];
+      }
+    }
+    return v;
+  }
+};
+
 void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quantized& q, bool with_bias,
                             Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
@@ -24,6 +57,15 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * q.k, NAN);
   const std::vector<double> bias = random_values(rng, static_cast<size_t>(q.n), 1.0, ScalarType::kBF16);
+  const int int8_group = instance.variant->int8_group;
+  Int8Values int8;
+  if (int8_group) {
+    int8 = Int8Values::make(x, rows, bucket, q.k, int8_group, bits_of(q.code));
+    x = int8.values;
+  }
+  const DeviceArray<signed char> int8_codes(gpu, int8.codes);
+  const DeviceArray<float> int8_scales(gpu, int8.scales);
+  const DeviceArray<int> int8_sums(gpu, int8.sums);
   TypedArray device_x(gpu, bucket_x, instance.operand), scales(gpu, q.stored_scales(order), instance.weight);
   TypedArray device_bias(gpu, bias, ScalarType::kBF16);
   DeviceArray<u32> codes(gpu, q.stored_codes(order));
@@ -34,9 +76,10 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
                             ", groups of " + std::to_string(q.group);
   gpu.announce(instance.entry() + " at " + shape);
   kernel.launch(
-      LinearQuantizedArgs{counts.get(), device_x.ptr(), codes.get(), scales.ptr(),
+      LinearQuantizedArgs{counts.get(), int8_group ? nullptr : device_x.ptr(), codes.get(), scales.ptr(),
                           q.zeros.empty() ? nullptr : zeros.get(), with_bias ? device_bias.ptr() : nullptr, out.get(),
-                          kRowsTokens, q.n, q.k, q.group, q.zero, static_cast<i64>(ScalarType::kBF16)},
+                          kRowsTokens, q.n, q.k, q.group, q.zero, static_cast<i64>(ScalarType::kBF16),
+                          {int8_codes.get(), int8_scales.get(), int8_sums.get(), int8_group}},
       q.n, bucket);
   const std::vector<float> result = out.values();
   for (int r = 0; r < rows; ++r) {
@@ -208,6 +251,44 @@ Outcome test_dequantize(const Kernel& kernel, Rng& rng, bool timing) {
   return outcome;
 }
 
+// Rows apart, a group of zeros, one of tiny values, and negative maxima.
+void test_quantize_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
+  const Gpu& gpu = *kernel.gpu;
+  const int rows = 5, width = 192, stride = 200, bucket = rows + 2;
+  for (int bits : {2, 4, 8})
+    for (int group : {32, 64}) {
+      std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, ScalarType::kF32), dense;
+      for (int i = 0; i < group; ++i) x[i] = 0, x[group + i] = 1e-20 * rounded(x[group + i], ScalarType::kBF16);
+      for (double& v : x) v = rounded(v, ScalarType::kF32);
+      x[stride] = -9;
+      for (int r = 0; r < rows; ++r) dense.insert(dense.end(), x.begin() + r * stride, x.begin() + r * stride + width);
+      const Int8Values expected = Int8Values::make(dense, rows, bucket, width, group, bits);
+      TypedArray device_x(gpu, x, ScalarType::kF32);
+      DeviceArray<signed char> codes(gpu, std::vector<signed char>(static_cast<size_t>(bucket) * width, -128));
+      DeviceArray<float> scales(gpu, static_cast<size_t>(bucket) * width / group);
+      DeviceArray<int> sums(gpu, std::vector<int>(static_cast<size_t>(bucket) * width / group, 1 << 30));
+      const auto counts = make_counts(gpu, rows, 1, 1);
+      kernel.launch(QuantizeRowsArgs{counts.get(), device_x.ptr<float>(), codes.get(), scales.get(), sums.get(), kRowsTokens, width, stride, group, bits},
+                    width, bucket);
+      const auto found = codes.values();
+      const auto found_scales = scales.values();
+      const auto found_sums = sums.values();
+      std::vector<int> drift(found_sums.size());
+      for (size_t i = 0; i < found.size(); ++i) {
+        const int difference = found[i] - expected.codes[i];
+        drift[i / group] += difference;
+        outcome.exact(difference == 0 || (std::abs(difference) == 1 && expected.near_tie[i]), "codes differ");
+      }
+      for (size_t i = 0; i < found_sums.size(); ++i) {
+        outcome.exact(found_sums[i] == expected.sums[i] + drift[i], "sums differ");
+        if (i < static_cast<size_t>(rows) * width / group)
+          outcome.near(found_scales[i], expected.scales[i], 0x1p-23 * expected.scales[i], "scale");
+        else
+          outcome.exact(std::isnan(found_scales[i]), "a row beyond the true count was written");
+      }
+    }
+}
+
 }  // namespace
 
 Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
@@ -217,6 +298,7 @@ Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   if (family == "dequantize") return test_dequantize(kernel, rng, timing);
   if (family == "quantize") return test_quantize(kernel, rng);
   if (family == "group_order") test_group_order(kernel, rng, outcome);
+  if (family == "quantize_rows") test_quantize_rows(kernel, rng, outcome);
   if (family == "gather_columns") test_gather_columns(kernel, rng, outcome);
   if (family != "linear_quantized") return outcome;
   test_linear_quantized(kernel, rng, outcome);
@@ -241,8 +323,11 @@ Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
     gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(memory->ptr()), 0x11, memory->size(), gpu.stream);
   DeviceArray<float> out(gpu, static_cast<size_t>(rows) * n);
   const auto counts = make_counts(gpu, rows, 1, 1);
+  DeviceArray<float> x_scales(gpu, std::vector<float>(static_cast<size_t>(rows) * k / 32, 0.01f));
+  DeviceArray<int> x_sums(gpu, std::vector<int>(static_cast<size_t>(rows) * k / 32, 100));
+  const Int8Rows int8{x.ptr<signed char>(), x_scales.get(), x_sums.get(), v.int8_group};
   outcome.us = kernel.time_us(LinearQuantizedArgs{counts.get(), x.ptr(), codes.ptr(), scales.ptr(), nullptr, nullptr,
-                                                  out.get(), kRowsTokens, n, k, group, 8, 0},
+                                                  out.get(), kRowsTokens, n, k, group, 8, 0, int8},
                               n, rows);
   if (v.max_rows)
     outcome.bandwidth(static_cast<double>(code_bytes + scale_bytes + x.size()) + 4.0 * rows * n);

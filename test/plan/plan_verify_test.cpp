@@ -86,9 +86,11 @@ fb::ExternalCallT& set_external(fb::PlanT& p) {
   return c;
 }
 
-// Launch 0 takes a tensor map of the 4 rows x 32 bytes at the end of the arena, of a CUDA target.
 // One kernel does the work of all launches of the program forward.
 fb::LaunchT& set_persistent(fb::PlanT& p) {
+  fb::TargetT& t = target(p);
+  t.kind = fb::TargetKind::cuda;
+  t.modules[0]->object = -1, t.modules[0]->cubin = kCodeSegment;
   for (auto& l : forward(p).launches) l->phase_body = llm_abi::kPhaseEmbed;
   auto l = std::make_unique<fb::LaunchT>();
   l->slots = {fb::Slot(0, 0, fb::SlotKind::phases)};
@@ -97,6 +99,7 @@ fb::LaunchT& set_persistent(fb::PlanT& p) {
   return *forward(p).persistent;
 }
 
+// Launch 0 takes a tensor map of the 4 rows x 32 bytes at the end of the arena, of a CUDA target.
 fb::TensorMapT& set_map(fb::PlanT& p) {
   fb::TargetT& t = target(p);
   t.kind = fb::TargetKind::cuda;
@@ -229,7 +232,7 @@ const Corruption kCorruptions[] = {
     {"init_tensor_offset", [](auto& p) { set_quantized(p), init_launch(p).slots[0] = fb::Slot(1, 0, fb::SlotKind::source); }, "a missing source tensor"},
     {"init_weight", [](auto& p) { set_quantized(p), init_launch(p).slots[1] = fb::Slot(769, 0, fb::SlotKind::weight); }, "an argument outside of its weight"},
     {"init_external", [](auto& p) { set_quantized(p), init_launch(p).external = std::make_unique<fb::ExternalCallT>(); }, "a program init with more than kernels"},
-    {"source_elsewhere", [](auto& p) { set_slot(p, 0, 0, 8); }, "a source tensor in an impossible place"},
+    {"source_elsewhere", [](auto& p) { set_slot(p, 0, 0, int(fb::SlotKind::source)); }, "a source tensor in an impossible place"},
     {"weight_init_superfluous", [](auto& p) { target(p).weights[0]->init_kernel = 0; }, "layout and init kernel disagree"},
     {"part_tensor", [](auto& p) { set_part(p, {0, 8, 0, 8, 0, 2}); }, "weight rows names a missing tensor"},
     {"part_type", [](auto& p) { p.tensors[0]->dtype = 1; }, "differ in type"},

@@ -25,10 +25,14 @@ trap 'rm -rf "$work"' EXIT
 python3 "$here/make_test_plans.py" --llmc "$build/bin/llmc" --make-model "$build/bin/llm-make-model" \
   --goldens "$root/test/goldens" --out "$work/plans" --targets "${targets[@]}" --pass-targets sm_61 sm_80 sm_90 \
   ${LLMC_JOBS:+--jobs "$LLMC_JOBS"}
-mkdir "$work/plans/example" "$work/plans/goldens"
+python3 "$root/test/quantized/make_plans.py" --llmc "$build/bin/llmc" --out "$work/plans/quantized" --targets "$(IFS=,; echo "${targets[*]}")" \
+  -- --kv-dtype f32 ${LLMC_JOBS:+-j "$LLMC_JOBS"}
+rm -rf "$work"/plans/quantized/models/*.dense
+mkdir "$work/plans/example" "$work/plans/goldens" "$work/plans/quantized/goldens"
 "$build/bin/llmc" compile "$root/examples/tiny-fable" --target "$(IFS=,; echo "${targets[*]}")" -q \
   ${LLMC_JOBS:+-j "$LLMC_JOBS"} -o "$work/plans/example/tiny-fable.fb"
 cp "$root"/test/goldens/*.json "$root"/test/goldens/*.npy "$work/plans/goldens/"
+cp "$root"/test/quantized/*.json "$root"/test/quantized/*.npy "$work/plans/quantized/goldens/"
 cp "$here/example_story.txt" "$root"/examples/tiny-fable/*.safetensors "$work/plans/example/"
 
 # The plans share most of their kernels: packed together they take a small part of their size. xz travels with them.

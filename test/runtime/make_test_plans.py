@@ -16,11 +16,11 @@ import subprocess
 import sys
 
 FULL_PRECISION = ["--kv-dtype", "f32", "--activations", "f32"]
-LIMITS = ["--max-step-tokens", "256"]  # longer than any golden: `whole` is one step
+LONGEST_STEP = 256  # longer than any golden: `whole` is one step
 METAMORPHIC_MODELS = ["qwen3", "qwen2_window"]  # bfloat16 with q and k norms; float32 with two KV groups
 # Variants forced in the two models (float16, bfloat16) whose heads are as long as the tensor-core kernels of attention
 # want them. Each choice: targets, and variants by model.
-VOLTA, AMPERE = ["sm_70", "sm_75"], ["sm_80", "sm_86", "sm_89", "sm_90"]
+VOLTA, AMPERE, HOPPER = ["sm_70", "sm_75"], ["sm_80", "sm_86", "sm_89", "sm_90"], ["sm_90"]
 F16_MODEL, BF16_MODEL = "llama_head_dim_64", "qwen3_head_dim_128"
 FORCED = {
     "mma": (AMPERE, {F16_MODEL: ["attention=mma_f16", "linear=mma_f16_128x128"],
@@ -31,7 +31,10 @@ FORCED = {
     "wmma_volta": (VOLTA, {F16_MODEL: ["linear=wmma_f16_64x64"], BF16_MODEL: ["linear=wmma_scaled_64x64"]}),
     "no_tensor_cores": (VOLTA + AMPERE, {model: ["attention=prefill_32x32", "linear=tiled_64x64"]
                                          for model in (F16_MODEL, BF16_MODEL)}),
+    "persistent_r8": (HOPPER, {F16_MODEL: ["persistent=f16_r8"], BF16_MODEL: ["persistent=bf16_r8"]}),
+    "persistent_r16": (HOPPER, {F16_MODEL: ["persistent=f16_r16"], BF16_MODEL: ["persistent=bf16_r16"]}),
 }
+STEP_TOKENS = {"persistent_r8": 8, "persistent_r16": 16}  # the longest steps of these kernels; else LONGEST_STEP
 OPTIONAL_PASSES = ["canonicalize", "cse", "merge-qkv", "merge-gate-up", "fuse-glu", "fuse-rope-kv-write", "fuse-add-rms-norm"]
 
 
@@ -59,10 +62,10 @@ class Maker:
              "--seed", golden["seed"], "--shards", golden["shards"], "--force"])
         return golden
 
-    def plan(self, name, path, options, targets=None):
+    def plan(self, name, path, options, targets=None, step_tokens=LONGEST_STEP):
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [self.args.llmc, "compile", self.args.out / "models" / name, "--target", ",".join(targets or self.targets),
-                   "-o", path, "-q", *LIMITS, *options]
+                   "-o", path, "-q", "--max-step-tokens", step_tokens, *options]
         if self.args.jobs:
             command += ["-j", self.args.jobs]
         if self.args.cache:
@@ -80,7 +83,12 @@ class Maker:
                 if name not in models or not targets:
                     continue
                 options = [word for variant in models[name] for word in ("--force-variant", variant)]
-                self.plan(name, self.args.out / "forced" / choice / f"{name}.fb", options, targets)
+                path = self.args.out / "forced" / choice / f"{name}.fb"
+                self.plan(name, path, options, targets, STEP_TOKENS.get(choice, LONGEST_STEP))
+                inspected = run([self.args.llmc, "inspect", path])
+                for variant in models[name]:
+                    if variant.split("=")[1] not in inspected:
+                        raise RuntimeError(f"{path} has no kernel of the forced variant {variant}")
         if name in METAMORPHIC_MODELS and "metamorphic" in self.args.sets:
             folder = self.args.out / "metamorphic" / name
             self.plan(name, folder / "base.fb", FULL_PRECISION)

@@ -72,6 +72,9 @@ for target in "${targets[@]}"; do
     names=$(cd "$choice" && ls | sed 's/\.fb$//' | paste -sd, -)
     suite "forced.$(basename "$choice")" "$target" "$here/bin/golden_test" --plans "$choice" --only "$names" --skip-missing "${common[@]}"
   done
+  quantized=$work/quantized
+  suite quantized "$target" "$here/bin/golden_test" --plans "$quantized/plans" --models "$quantized/models" --goldens "$quantized/goldens" --kv f32 \
+    --device "$device" --target "$target" ${form[@]+"${form[@]}"} --chunks 0,7,1
   suite metamorphic "$target" "$here/bin/metamorphic_test" --plans "$work/metamorphic" "${common[@]}"
   one=(--plan "$work/f32/qwen3.fb" --model-dir "$work/models/qwen3" --device "$device" --target "$target" ${form[@]+"${form[@]}"})
   suite scheduler "$target" "$here/bin/scheduler_test" "${one[@]}"

@@ -316,36 +316,6 @@ func.func @fused_linear_epilogue(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
   // expected-error @+1 {{epilogue is 'plain', 'glu' or 'add', found 'gelu'}}
   %y = llm.fused_linear "gelu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
       : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
-// expected-error @+1 {{code is u2, u3, u4, u8, e4m3, nf4 or fp4, found 'u5'}}
-func.func private @quantized_code(!llm.quantized<u5, group 32, scale f16>)
-
-// -----
-
-// expected-error @+1 {{group is a positive number of columns, found 0}}
-func.func private @quantized_group(!llm.quantized<u4, group 0, scale f16>)
-
-// -----
-
-// expected-error @+1 {{scale is f32, f16 or bf16, found 'i8'}}
-func.func private @quantized_scale(!llm.quantized<u4, group 32, scale i8>)
-
-// -----
-
-// expected-error @+1 {{only integer codes have zeros, found them with 'nf4'}}
-func.func private @quantized_zeros(!llm.quantized<nf4, group 32, scale f32, zeros>)
-
-// -----
-
-// expected-error @+1 {{expected 'zeros', then 'ordered'}}
-func.func private @quantized_flags(!llm.quantized<u4, group 32, scale f32, ordered, zeros>)
-
-// -----
-
-#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
-#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
-func.func @quantized_part_of_plain_weight() {
-  // expected-error @+1 {{is of type 'tensor<16x64xf16>', but has a quantized part}}
-  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64xf16>
   return
 }
 
@@ -355,9 +325,6 @@ func.func @fused_linear_input(%x: tensor<?x16xbf16>, %w: tensor<32x8xbf16>) {
   // expected-error @+1 {{input width 16 differs from the weight's 8}}
   %y = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
       : (tensor<?x16xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
-func.func @plain_part_of_quantized_weight() {
-  // expected-error @+1 {{is quantized, but has the part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
-  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
   return
 }
 
@@ -367,11 +334,6 @@ func.func @fused_linear_odd_halves(%x: tensor<?x8xbf16>, %w: tensor<33x8xbf16>) 
   // expected-error @+1 {{'glu' needs an even number of weight rows, found 33}}
   %y = llm.fused_linear "glu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
       : (tensor<?x8xbf16>, tensor<33x8xbf16>) -> tensor<?x16xf32>
-#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
-#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
-func.func @quantized_without_zeros() {
-  // expected-error @+1 {{needs zeros in each part exactly if its type has them}}
-  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, zeros>>
   return
 }
 
@@ -381,11 +343,6 @@ func.func @fused_linear_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
   // expected-error @+1 {{result width 16, expected 32}}
   %y = llm.fused_linear "plain" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
       : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x16xf32>
-#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
-#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
-func.func @quantized_without_order() {
-  // expected-error @+1 {{needs groupOf in each part exactly if its type is ordered}}
-  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
   return
 }
 
@@ -395,11 +352,6 @@ func.func @fused_linear_glu_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>) {
   // expected-error @+1 {{result width 32, expected 16}}
   %y = llm.fused_linear "glu" %x, %w {eps = 0.0 : f64, resultSegmentSizes = array<i32: 1, 0, 0>}
       : (tensor<?x8xbf16>, tensor<32x8xbf16>) -> tensor<?x32xf32>
-#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
-#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
-func.func @quantized_wide_group() {
-  // expected-error @+1 {{has groups of 128 columns, more than its 64}}
-  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 128, scale f16>>
   return
 }
 
@@ -553,9 +505,112 @@ func.func @linear_rope_kv_width(%x: tensor<?x8xbf16>, %w: tensor<32x8xbf16>, %t:
   // expected-error @+1 {{result width 32, expected 16}}
   %q, %d = llm.linear_rope_kv %x, %w table %t into %c {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 8 : i64, eps = 0.0 : f64}
       : (tensor<?x8xbf16>, tensor<32x8xbf16>, tensor<?x8xf32>, !llm.kv_cache) -> (tensor<?x32xf32>, !llm.kv_cache)
+  return
+}
+// -----
+
+// expected-error @+1 {{code is u2, u3, u4, u8, e4m3, nf4 or fp4, found 'u5'}}
+func.func private @quantized_code(!llm.quantized<u5, group 32, scale f16>)
+
+// -----
+
+// expected-error @+1 {{group is a positive number of columns, found 0}}
+func.func private @quantized_group(!llm.quantized<u4, group 0, scale f16>)
+
+// -----
+
+// expected-error @+1 {{scale is f32, f16 or bf16, found 'i8'}}
+func.func private @quantized_scale(!llm.quantized<u4, group 32, scale i8>)
+
+// -----
+
+// expected-error @+1 {{only integer codes have zeros, found them with 'nf4'}}
+func.func private @quantized_zeros(!llm.quantized<nf4, group 32, scale f32, zeros>)
+
+// -----
+
+// expected-error @+1 {{expected 'zeros', then 'ordered'}}
+func.func private @quantized_flags(!llm.quantized<u4, group 32, scale f32, ordered, zeros>)
+
+// -----
+
+#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized_part_of_plain_weight() {
+  // expected-error @+1 {{is of type 'tensor<16x64xf16>', but has a quantized part}}
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64xf16>
+  return
+}
+
+// -----
+
+func.func @plain_part_of_quantized_weight() {
+  // expected-error @+1 {{is quantized, but has the part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+  return
+}
+
+// -----
+
+#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized_without_zeros() {
+  // expected-error @+1 {{needs zeros in each part exactly if its type has them}}
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, zeros>>
+  return
+}
+
+// -----
+
+#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized_without_order() {
+  // expected-error @+1 {{needs groupOf in each part exactly if its type is ordered}}
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
+  return
+}
+
+// -----
+
+#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
+#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+func.func @quantized_wide_group() {
+  // expected-error @+1 {{has groups of 128 columns, more than its 64}}
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales>] : tensor<16x64x!llm.quantized<u4, group 128, scale f16>>
+  return
+}
+
+// -----
+
 func.func @gather_columns_width(%x: tensor<?x64xf32>) {
   %g = llm.weight [#llm.part<"g" rows 0 to 32 cols 0 to 1>] : tensor<32xi32>
   // expected-error @+1 {{needs a group for each of 64 columns, found 32}}
   %y = llm.gather_columns %x by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<32xi32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{int8 rows have groups of a multiple of 32 columns, found 16}}
+func.func private @int8_group(!llm.int8_rows<group 16, bits 4>)
+
+// -----
+
+// expected-error @+1 {{int8 rows are for weights of 2, 4 or 8 bits, found 3}}
+func.func private @int8_bits(!llm.int8_rows<group 32, bits 3>)
+
+// -----
+
+func.func @int8_width(%x: tensor<?x48xf32>) {
+  // expected-error @+1 {{width 48 is not a multiple of the group, 32}}
+  %r = llm.quantize_rows %x : (tensor<?x48xf32>) -> tensor<?x48x!llm.int8_rows<group 32, bits 4>>
+  return
+}
+
+// -----
+
+func.func @int8_times_bf16(%x: tensor<?x64x!llm.int8_rows<group 32, bits 4>>, %w: tensor<16x64xbf16>) {
+  // expected-error @+1 {{cannot multiply '!llm.int8_rows<group 32, bits 4>' with a weight of 'bf16'}}
+  %y = llm.linear %x, %w : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64xbf16>) -> tensor<?x16xf32>
   return
 }
