@@ -110,6 +110,18 @@ KERNEL_FN llm_abi::i32 dp4a(llm_abi::u32 bytes, llm_abi::u32 signed_bytes, llm_a
   return sum;
 }
 
+// (a & b) | c and (a & b) ^ c as one instruction, which the compiler does not find where b and c are constants: one of them needs a register.
+KERNEL_FN llm_abi::u32 and_or(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+KERNEL_FN llm_abi::u32 and_xor(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+
 // Arithmetic on both halves of a word, rounded to nearest.
 KERNEL_FN llm_abi::u32 f16x2_sub(llm_abi::u32 a, llm_abi::u32 b) {
   llm_abi::u32 r;

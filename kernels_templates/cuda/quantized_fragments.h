@@ -27,10 +27,10 @@ struct FragmentCodes<U4, f16> {
   KERNEL_FN static void unpack(const u32* words, const FragmentZero& z, u32 (&out)[4]) {
     constexpr u32 kSixteenth = 0x2c002c00u;
     const u32 upper = words[0] >> 8;
-    out[0] = f16x2_sub((words[0] & 0x000f000fu) | 0x64006400u, z.near);
-    out[1] = f16x2_fma((words[0] & 0x00f000f0u) | 0x64006400u, kSixteenth, z.far);
-    out[2] = f16x2_sub((upper & 0x000f000fu) | 0x64006400u, z.near);
-    out[3] = f16x2_fma((upper & 0x00f000f0u) | 0x64006400u, kSixteenth, z.far);
+    out[0] = f16x2_sub(and_or(words[0], 0x000f000fu, 0x64006400u), z.near);
+    out[1] = f16x2_fma(and_or(words[0], 0x00f000f0u, 0x64006400u), kSixteenth, z.far);
+    out[2] = f16x2_sub(and_or(upper, 0x000f000fu, 0x64006400u), z.near);
+    out[3] = f16x2_fma(and_or(upper, 0x00f000f0u, 0x64006400u), kSixteenth, z.far);
   }
 };
 
@@ -41,7 +41,7 @@ struct FragmentCodes<U4, bf16> {
   KERNEL_FN static void unpack(const u32* words, const FragmentZero& z, u32 (&out)[4]) {
     constexpr u32 kOne = 0x3f803f80u;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = bf16x2_fma((words[0] >> (4 * i) & 0x000f000fu) | 0x43004300u, kOne, z.near);
+    for (int i = 0; i < 4; ++i) out[i] = bf16x2_fma(and_or(words[0] >> (4 * i), 0x000f000fu, 0x43004300u), kOne, z.near);
   }
 };
 
@@ -72,7 +72,7 @@ struct FragmentCodes<U8, bf16> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const u32 pair = bytes_low(words[i / 2], i % 2, 0);
-      const u32 low = (pair & 0x007f007fu) | 0x43004300u, off = (pair & 0x00800080u) ^ 0x43804380u;
+      const u32 low = and_or(pair, 0x007f007fu, 0x43004300u), off = and_xor(pair, 0x00800080u, 0x43804380u);
       out[i] = bf16x2_fma(bf16x2_fma(off, kMinusOne, low), kOne, z.near);
     }
   }
@@ -88,7 +88,7 @@ struct FragmentCodes<E4m3, f16> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const u32 pair = bytes_high(words[i / 2], i % 2);
-      out[i] = (pair & 0x80008000u) | (pair >> 1 & 0x3f803f80u);
+      out[i] = and_or(pair, 0x80008000u, pair >> 1 & 0x3f803f80u);
     }
   }
 };
@@ -101,7 +101,7 @@ struct FragmentCodes<E4m3, bf16> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const u32 pair = bytes_high(words[i / 2], i % 2);
-      out[i] = bf16x2_fma((pair & 0x80008000u) | (pair >> 4 & 0x07f007f0u), kTwoToThe120, kMinusZero);
+      out[i] = bf16x2_fma(and_or(pair, 0x80008000u, pair >> 4 & 0x07f007f0u), kTwoToThe120, kMinusZero);
     }
   }
 };

@@ -130,6 +130,8 @@ inline u32 f16_pair_bits_of(float low, float high) { return f16_bits_of(low) | s
 inline u32 bf16_pair_bits_of(float low, float high) {
   return bf16_bits_of(low) | static_cast<u32>(bf16_bits_of(high)) << 16;
 }
+inline u32 and_or(u32 a, u32 b, u32 c) { return (a & b) | c; }
+inline u32 and_xor(u32 a, u32 b, u32 c) { return (a & b) ^ c; }
 inline i32 dp4a(u32 bytes, u32 signed_bytes, i32 sum) {
   for (int i = 0; i < 32; i += 8) sum += static_cast<i32>(bytes >> i & 0xffu) * static_cast<signed char>(signed_bytes >> i & 0xffu);
   return sum;
