@@ -5,7 +5,7 @@
 // One buffer for the weights of a program, one after the other; a kernel that loads its weights early waits for them.
 // RUN: sed 's/TARGET/sm_90/' %s | llmc-opt --dequantize-weights --fuse-epilogues --select-kernels --lower-to-exec --schedule --plan-memory --verify-exec | FileCheck %s --check-prefix=LOWERED
 // LOWERED-LABEL: exec.program @program_forward_many
-// LOWERED: %[[D:.*]] = exec.buffer 100663296 "dequantized weight"
+// LOWERED: %[[D:.*]] = exec.buffer "dequantized weight" 100663296
 // LOWERED: exec.launch @dequantize_fragments__c_U4__w_bf16__x_bf16 {{.*}} write %[[D]]
 // LOWERED: exec.launch @dequantize_fragments__c_U4__w_bf16__x_bf16 {{.*}} write %[[D]]
 // LOWERED-NOT: programmatic

@@ -544,9 +544,9 @@ func.func @quantized_part_of_plain_weight() {
 
 // -----
 
-func.func @plain_part_of_quantized_weight() {
-  // expected-error @+1 {{is quantized, but has the part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
-  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+func.func @dense_part_of_ordered_weight() {
+  // expected-error @+1 {{is ordered, but has the dense part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
   return
 }
 
@@ -612,5 +612,14 @@ func.func @int8_width(%x: tensor<?x48xf32>) {
 func.func @int8_times_bf16(%x: tensor<?x64x!llm.int8_rows<group 32, bits 4>>, %w: tensor<16x64xbf16>) {
   // expected-error @+1 {{cannot multiply '!llm.int8_rows<group 32, bits 4>' with a weight of 'bf16'}}
   %y = llm.linear %x, %w : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64xbf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_to_another_shape() {
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+  // expected-error @+1 {{operand and result must have the same shape}}
+  %d = llm.dequantize %w : (tensor<16x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<16x32xf16>
   return
 }
