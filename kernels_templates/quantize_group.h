@@ -1,5 +1,5 @@
-// Weights quantized here, for both kinds of target: round to nearest, and per group the clip of its range that gives the
-// least squared error. Included behind the types.h of a side. The formulas are those of docs/quantization.md.
+// Weights quantized here, for both kinds of target: round to nearest, and per group the clip of its range that gives
+// the least squared error. Included behind the types.h of a side. The formulas are those of docs/quantization.md.
 //
 // All targets get the same bits, although compilers may contract a product and a sum into one operation: wherever a sum
 // follows a product, that product is exact, and errors are summed in the same order everywhere: 16 sums of every 16th

@@ -77,9 +77,9 @@ KERNEL_FN float code_value(Fp4, u32 code) {
 // --- In memory
 // --------------------------------------------------------------------------------------------------------
 
-// Three orders, named by the rows that are interleaved: 1, 8 and 16. With 1 and 16 a word holds consecutive codes. 8 is that of
-// matrix fragments: tiles of 8 rows x 64 bytes of codes are 32 x 16 bytes, what lane 4 * g + t of a warp reads at once: of row g
-// the columns t * 8 .. t * 8 + 7 of each 32.
+// Three orders, named by the rows that are interleaved: 1, 8 and 16. With 1 and 16 a word holds consecutive codes. 8 is
+// that of matrix fragments: tiles of 8 rows x 64 bytes of codes are 32 x 16 bytes, what lane 4 * g + t of a warp reads
+// at once: of row g the columns t * 8 .. t * 8 + 7 of each 32.
 constexpr i64 kFragmentRows = 8;
 
 // 32-bit words of a row of k codes: a multiple of 16 bytes, and of the tiles of fragments.
@@ -98,10 +98,12 @@ KERNEL_FN i64 word_index(i64 n, i64 word, i64 k, i64 bits, i64 interleave) {
   if (interleave != kFragmentRows) return interleaved_index(n, word, words, interleave);
   const i64 per_lane = bits / 4, within = word % 16;  // words of eight codes
   const i64 lane = n % kFragmentRows * 4 + within / per_lane % 4;
-  return ((n / kFragmentRows * words + word / 16 * 16) * kFragmentRows) + lane * 4 + within / (4 * per_lane) * per_lane + within % per_lane;
+  return ((n / kFragmentRows * words + word / 16 * 16) * kFragmentRows) + lane * 4 +
+         within / (4 * per_lane) * per_lane + within % per_lane;
 }
 
-// Bit of code i of a word. In fragments, codes 2j and 2j + 1 of four bits are 16 bits apart: one mask takes both, each in a half word.
+// Bit of code i of a word. In fragments, codes 2j and 2j + 1 of four bits are 16 bits apart: one mask takes both, each
+// in a half word.
 KERNEL_FN int code_shift(int i, int bits, bool fragments) {
   return fragments && bits == 4 ? (i % 2 * 4 + i / 2) * 4 : i * bits;
 }
@@ -133,8 +135,8 @@ KERNEL_FN u32 stored_code(const u32* codes, i64 n, i64 k, i64 row_codes, int bit
   return word >> code_shift(static_cast<int>(k % per_word), bits, interleave == kFragmentRows) & ((1u << bits) - 1);
 }
 
-// Where column k of a row of int8 activations stands. A word of weights unpacks to 8 / bits vectors of bytes by shifts and a mask, the i-th holding
-// every (8 / bits)-th code from i on; codes of activations stand in that order.
+// Where column k of a row of int8 activations stands. A word of weights unpacks to 8 / bits vectors of bytes by shifts
+// and a mask, the i-th holding every (8 / bits)-th code from i on; codes of activations stand in that order.
 KERNEL_FN i64 int8_position(i64 k, i64 bits) {
   const i64 per_word = 32 / bits, vectors = 8 / bits, i = k % per_word;
   return k - i + i % vectors * 4 + i / vectors;

@@ -28,13 +28,15 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     return choice ? std::optional(choice->best.us) : std::nullopt;
   }
 
-  static void try_dequantize(ops::LinearOp linear, const Bucket& bucket, const Target& target, mlir::DictionaryAttr forced) {
+  static void try_dequantize(ops::LinearOp linear, const Bucket& bucket, const Target& target,
+                             mlir::DictionaryAttr forced) {
     const auto type = ops::quantized_of(linear.getWeight());
     mlir::Type element = ops::element_of(linear.getX());
     if (!type || type.getOrdered() || element.isF32()) return;
     if (linear.getBias() && ops::element_of(linear.getBias()) != element) return;
     const KernelShape quantized = work_of(linear, bucket)->shape;
-    if (forced && (forced.contains("linear_quantized") || forced.contains("quantized_fused"))) return;  // someone measures these
+    if (forced && (forced.contains("linear_quantized") || forced.contains("quantized_fused")))
+      return;  // someone measures these
     // With kernels of codes: alone, or as the fused layer that it will become.
     KernelShape fused = quantized;
     fused.family = "quantized_fused";
@@ -43,10 +45,12 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     if (in_place) before = std::min(before, *in_place);
     mlir::OpBuilder b(linear);
     auto shape = mlir::cast<mlir::RankedTensorType>(linear.getWeight().getType()).getShape();
-    auto dense = b.create<ops::DequantizeOp>(linear.getLoc(), mlir::RankedTensorType::get(shape, element), linear.getWeight());
+    auto dense =
+        b.create<ops::DequantizeOp>(linear.getLoc(), mlir::RankedTensorType::get(shape, element), linear.getWeight());
     mlir::Value codes = linear.getWeight();
     linear.getWeightMutable().assign(dense.getResult());
-    const std::optional<double> first = cost(target, work_of(dense, bucket)->shape), then = cost(target, work_of(linear, bucket)->shape);
+    const std::optional<double> first = cost(target, work_of(dense, bucket)->shape),
+                                then = cost(target, work_of(linear, bucket)->shape);
     const bool wanted = forced && forced.contains("dequantize");
     if (first && then && (wanted || *first + *then < before)) return;
     linear.getWeightMutable().assign(codes);

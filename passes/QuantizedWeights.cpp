@@ -25,8 +25,10 @@ int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows
   const bool unpacks = code == llm::CodeType::kU4 || code == llm::CodeType::kU8 || code == llm::CodeType::kE4M3;
   // Columns that are gathered for their order stay float32, as does everything with --activations f32.
   const bool narrow = !type.getScale().isF32() && !type.getOrdered() && !keeps_float_activations(module);
-  const bool whole = rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
-  const uint32_t products = type.getScale().isF16() ? llm::kLdMatrix : llm::kTensorBF16;  // m16n8k8 came with the former
+  const bool whole =
+      rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
+  const uint32_t products =
+      type.getScale().isF16() ? llm::kLdMatrix : llm::kTensorBF16;  // m16n8k8 came with the former
   return (target->features & products) && unpacks && narrow && whole ? kFragmentOrder : kRowMajor;
 }
 
@@ -49,7 +51,8 @@ llm::QuantizedLayout QuantizedWeights::layout(exec::WeightOp weight) const {
 
 int64_t QuantizedWeights::order_of(exec::WeightOp weight) const {
   const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
-  return quantized_order(symbols_.module(), type, static_cast<int64_t>(weight.getRows()), static_cast<int64_t>(weight.getCols()));
+  return quantized_order(symbols_.module(), type, static_cast<int64_t>(weight.getRows()),
+                         static_cast<int64_t>(weight.getCols()));
 }
 
 llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
@@ -60,7 +63,8 @@ llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
   const int64_t rows = type.getShape()[0], cols = type.getShape()[1];
   const auto layout = llm::quantized_layout(quantized_shape(symbols_.module(), element, rows, cols));
   const auto first = mlir::dyn_cast<ops::QuantizedPartAttr>(source.getParts()[0]);
-  const llvm::StringRef key = first ? first.getCodes().getKey() : mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey();
+  const llvm::StringRef key =
+      first ? first.getCodes().getKey() : mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey();
   const std::string name = symbols_.weight_name(key, source.getParts().size());
   if (!layout) return llm::Error{"weight " + name + " is too large"};
   op = add(source.getLoc(), name, source.getParts(), rows, cols, element, "quantized",
@@ -100,7 +104,8 @@ exec::WeightOp QuantizedWeights::add(mlir::Location loc, const std::string& name
   mlir::OpBuilder at(builder_.getContext());
   at.setInsertionPointToEnd(symbols_.module().getBody());
   if (!program_) {
-    program_ = at.create<exec::ProgramOp>(loc, "program_init", "init", 1, 1, 1, mlir::IntegerAttr(), mlir::FlatSymbolRefAttr());
+    program_ = at.create<exec::ProgramOp>(loc, "program_init", "init", 1, 1, 1, mlir::IntegerAttr(),
+                                          mlir::FlatSymbolRefAttr());
     builder_.setInsertionPointToStart(&program_.getBody().emplaceBlock());
   }
   return at.create<exec::WeightOp>(loc, name, parts, rows, cols, element, layout, bytes, mlir::FlatSymbolRefAttr(),
@@ -163,9 +168,11 @@ llm::Status QuantizedWeights::quantize(exec::WeightOp weight, ops::PartAttr part
   l.write(codes).write({.base = codes.base, .offset = static_cast<int64_t>(sections.scales)});
   type.getZeros() ? l.write({.base = codes.base, .offset = static_cast<int64_t>(sections.zeros)}) : l.null();
   l.i(rows).i(cols).i(type.getGroup()).i(first_row).i(order_of(weight));
-  const double written = static_cast<double>(sections.bytes) * static_cast<double>(rows) / static_cast<double>(weight.getRows());
+  const double written =
+      static_cast<double>(sections.bytes) * static_cast<double>(rows) / static_cast<double>(weight.getRows());
   const double read = static_cast<double>(rows * cols * element_bytes(type.getScale()));
-  l.emit(*choice.best.variant, shape, {.layer = part.getKey().str(), .bytes = {read + written}, .flops = {}, .runner_up = ""});
+  l.emit(*choice.best.variant, shape,
+         {.layer = part.getKey().str(), .bytes = {read + written}, .flops = {}, .runner_up = ""});
   return {};
 }
 

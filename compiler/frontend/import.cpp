@@ -45,7 +45,11 @@ class Importer {
  public:
   Importer(mlir::MLIRContext& context, const ModelConfig& config, const ModelWeights& weights,
            const ImportOptions& options)
-      : b_(&context), config_(config), weights_(weights), options_(options), kv_type_(element_type(b_, options.kv_type)) {}
+      : b_(&context),
+        config_(config),
+        weights_(weights),
+        options_(options),
+        kv_type_(element_type(b_, options.kv_type)) {}
 
   llm::Result<mlir::OwningOpRef<mlir::ModuleOp>> run() {
     mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(b_.getUnknownLoc());
@@ -83,7 +87,8 @@ class Importer {
     const auto type = mlir::cast<RankedTensorType>(op.getType());
     auto element = ops::QuantizedType::get(b_.getContext(), scheme->code, scheme->group_of(type.getShape()[1]),
                                            type.getElementType(), scheme->zeros, /*ordered=*/false);
-    Value quantized = b_.create<ops::WeightOp>(op.getLoc(), RankedTensorType::get(type.getShape(), element), op.getParts());
+    Value quantized =
+        b_.create<ops::WeightOp>(op.getLoc(), RankedTensorType::get(type.getShape(), element), op.getParts());
     op.erase();
     return quantized;
   }

@@ -4,8 +4,8 @@
 #include "cuda/types.h"
 #include "quantized_weights.h"
 
-// 32 columns, which share a scale of the activations, are `kBits` words of codes and eight words of activations: a word of codes
-// unpacks to 8 / kBits vectors of four bytes, by a shift and a mask.
+// 32 columns, which share a scale of the activations, are `kBits` words of codes and eight words of activations: a word
+// of codes unpacks to 8 / kBits vectors of four bytes, by a shift and a mask.
 constexpr int kInt8Columns = 32, kInt8Words = 8;
 
 template <typename Code>
@@ -14,12 +14,14 @@ KERNEL_FN u32 code_bytes(u32 word, int vector) {
   return word >> (Code::kBits * vector) & kMask;
 }
 
-// Few tokens, bound by reading the codes once. A group of `KWarps` warps computes `Columns` outputs of each of `Rows` rows; its lanes
-// take 32 columns of K each, and partial sums are added in warp order. Tile: x = 8 / KWarps * Columns columns, y = Rows rows. 256 threads;
-// 32 * Rows * Columns bytes of shared memory. K and the groups are multiples of 32.
+// Few tokens, bound by reading the codes once. A group of `KWarps` warps computes `Columns` outputs of each of `Rows`
+// rows; its lanes take 32 columns of K each, and partial sums are added in warp order. Tile: x = 8 / KWarps * Columns
+// columns, y = Rows rows. 256 threads; 32 * Rows * Columns bytes of shared memory. K and the groups are multiples
+// of 32.
 template <typename Code, typename S, int Rows, int Columns, int KWarps>
 KERNEL_FN void linear_dp4a_gemv(const LinearQuantizedArgs& args, Tile tile, char* shared) {
-  constexpr int kWarps = 8, kGroups = kWarps / KWarps, kOutputs = Rows * Columns, kWords = Code::kBits, kVectors = 8 / Code::kBits;
+  constexpr int kWarps = 8, kGroups = kWarps / KWarps, kOutputs = Rows * Columns, kWords = Code::kBits,
+                kVectors = 8 / Code::kBits;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int owner = warp / KWarps, part = warp % KWarps;
   const i64 row0 = static_cast<i64>(tile.y) * Rows, rows = args.counts->rows[args.row_count];
@@ -75,7 +77,8 @@ KERNEL_FN void linear_dp4a_gemv(const LinearQuantizedArgs& args, Tile tile, char
       for (int c = 0; c < Columns; ++c) {
         i32 dot = -zero[c] * x_sum;
 #pragma unroll
-        for (int i = 0; i < kInt8Words; ++i) dot = dp4a(code_bytes<Code>(word[c][i / kVectors], i % kVectors), value[i], dot);
+        for (int i = 0; i < kInt8Words; ++i)
+          dot = dp4a(code_bytes<Code>(word[c][i / kVectors], i % kVectors), value[i], dot);
         sum[r][c] = fmaf(static_cast<float>(dot), scale[c] * x_scale, sum[r][c]);
       }
     }
@@ -101,9 +104,10 @@ KERNEL_FN void linear_dp4a_gemv(const LinearQuantizedArgs& args, Tile tile, char
   }
 }
 
-// Many tokens. A block of 16 x 16 threads computes 16 * Rows x 16 * Columns outputs in steps of 32 columns of K; codes are unpacked to
-// bytes once, on their way to shared memory, and the next step's words are loaded while this one is computed. Tile: x = 16 * Columns
-// columns, y = 16 * Rows rows. 256 threads; 640 * (Rows + Columns) + 256 bytes of shared memory. K and the groups are multiples of 32.
+// Many tokens. A block of 16 x 16 threads computes 16 * Rows x 16 * Columns outputs in steps of 32 columns of K; codes
+// are unpacked to bytes once, on their way to shared memory, and the next step's words are loaded while this one is
+// computed. Tile: x = 16 * Columns columns, y = 16 * Rows rows. 256 threads; 640 * (Rows + Columns) + 256 bytes of
+// shared memory. K and the groups are multiples of 32.
 template <typename Code, typename S, int Rows, int Columns>
 KERNEL_FN void linear_dp4a_tiled(const LinearQuantizedArgs& args, Tile tile, char* shared) {
   constexpr int kThreads = 256, kTileRows = 16 * Rows, kTileColumns = 16 * Columns, kVectors = 8 / Code::kBits;
@@ -113,10 +117,11 @@ KERNEL_FN void linear_dp4a_tiled(const LinearQuantizedArgs& args, Tile tile, cha
   const i64 rows = args.counts->rows[args.row_count];
   const i64 row0 = static_cast<i64>(tile.y) * kTileRows, column0 = static_cast<i64>(tile.x) * kTileColumns;
   if (row0 >= rows) return;
-  const i64 k = args.k, units = k / kInt8Columns, words = code_words(k, Code::kBits), groups = (k + args.group - 1) / args.group;
+  const i64 k = args.k, units = k / kInt8Columns, words = code_words(k, Code::kBits),
+            groups = (k + args.group - 1) / args.group;
   const u32 group_units = static_cast<u32>(args.group / kInt8Columns);
-  u32* tile_x = reinterpret_cast<u32*>(shared);                           // [8, kStrideX]
-  u32* tile_w = tile_x + kInt8Words * kStrideX;                           // [8, kStrideW]
+  u32* tile_x = reinterpret_cast<u32*>(shared);  // [8, kStrideX]
+  u32* tile_w = tile_x + kInt8Words * kStrideX;  // [8, kStrideW]
   float* x_scale = reinterpret_cast<float*>(tile_w + kInt8Words * kStrideW);
   i32* x_sum = reinterpret_cast<i32*>(x_scale + kTileRows);
   float* w_scale = reinterpret_cast<float*>(x_sum + kTileRows);
@@ -138,7 +143,8 @@ KERNEL_FN void linear_dp4a_tiled(const LinearQuantizedArgs& args, Tile tile, cha
     for (int l = 0; l < kLoadsW; ++l) {
       const int i = thread + l * kThreads, at = i % kInt8Words;
       const i64 column = min_of(column0 + i / kInt8Words, args.n - 1);
-      next_w[l] = code_bytes<Code>(static_cast<const u32*>(args.codes)[column * words + unit * Code::kBits + at / kVectors], at % kVectors);
+      next_w[l] = code_bytes<Code>(
+          static_cast<const u32*>(args.codes)[column * words + unit * Code::kBits + at / kVectors], at % kVectors);
     }
     if (thread < kTileRows) {
       const i64 at = min_of(row0 + thread, rows - 1) * units + unit;

@@ -20,13 +20,17 @@ KERNEL_FN void linear_quantized_fused_naive(const QuantizedFusedArgs& all, Tile 
   float sum = 0.0f;
   if (output < outputs) {
     const A* x = static_cast<const A*>(args.x) + row * args.k;
-    const i64 n = kGlu && lane >= 8 ? outputs + output : output, groups = (args.k + all.groups.group - 1) / all.groups.group;
+    const i64 n = kGlu && lane >= 8 ? outputs + output : output,
+              groups = (args.k + all.groups.group - 1) / all.groups.group;
     for (i64 k = 0; k < args.k; ++k) {
       const u32 code = stored_code(static_cast<const u32*>(args.w), n, k, args.k, Code::kBits, kFragmentRows);
       const i64 at = interleaved_index(n, k / all.groups.group, groups, kFragmentRows);
-      const float zero = Code::kInteger ? static_cast<float>(all.groups.zeros ? all.groups.zeros[at] : all.groups.zero) : 0.0f;
-      sum = fmaf((code_value(Code{}, code) - zero) * to_float(static_cast<const S*>(all.groups.scales)[at]), to_float(x[k]), sum);
+      const float zero =
+          Code::kInteger ? static_cast<float>(all.groups.zeros ? all.groups.zeros[at] : all.groups.zero) : 0.0f;
+      sum = fmaf((code_value(Code{}, code) - zero) * to_float(static_cast<const S*>(all.groups.scales)[at]),
+                 to_float(x[k]), sum);
     }
   }
-  load_and_finish_unit<A, A, float, Kind>(args, sum * scale, row, unit, output - lane % (kGlu ? 8 : 16) < outputs, lane);
+  load_and_finish_unit<A, A, float, Kind>(args, sum * scale, row, unit, output - lane % (kGlu ? 8 : 16) < outputs,
+                                          lane);
 }

@@ -1,13 +1,14 @@
-// Linear layers on quantized weights for few tokens on tensor cores, codes straight from memory to matrix fragments, with the
-// epilogues of FusedLinearArgs: sm_80 and later, 16-bit operands. See QuantizedFusedArgs.
+// Linear layers on quantized weights for few tokens on tensor cores, codes straight from memory to matrix fragments,
+// with the epilogues of FusedLinearArgs: sm_80 and later, 16-bit operands. See QuantizedFusedArgs.
 #pragma once
 
 #include "cuda/linear_epilogue.h"
 #include "cuda/quantized_fragments.h"
 
-// As linear_gemv_fused.h: the weight is the 16-row operand, the eight warps share K tile by tile (16 bytes a lane for 8 rows), and
-// their sums are added in warp order. A group's sums are scaled in fp32. Tile: x = a unit of 16 weight rows, y = 8 * TokenTiles
-// rows. 256 threads; TokenTiles * 4384 bytes of shared memory. K and the groups are multiples of 32, the rows of w of 8.
+// As linear_gemv_fused.h: the weight is the 16-row operand, the eight warps share K tile by tile (16 bytes a lane for 8
+// rows), and their sums are added in warp order. A group's sums are scaled in fp32. Tile: x = a unit of 16 weight rows,
+// y = 8 * TokenTiles rows. 256 threads; TokenTiles * 4384 bytes of shared memory. K and the groups are multiples of 32,
+// the rows of w of 8.
 template <typename Code, typename S, typename A, typename KV, int TokenTiles, int Unroll, Epilogue Kind, typename Args>
 KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
   using Fragments = FragmentTile<Code>;
@@ -20,7 +21,8 @@ KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
   const QuantizedGroups& quantized = all.groups;
   const i64 k = args.k, unit = tile.x;
 
-  const u32 tiles = static_cast<u32>((k + Fragments::kDepth - 1) / Fragments::kDepth), blocks = static_cast<u32>(k / 32);
+  const u32 tiles = static_cast<u32>((k + Fragments::kDepth - 1) / Fragments::kDepth),
+            blocks = static_cast<u32>(k / 32);
   const i64 groups = (k + quantized.group - 1) / quantized.group;
   const BlockGroups group_of(quantized.group);
   const char* codes[2];
@@ -40,7 +42,8 @@ KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const u32 at = first + u * kWarps;
-        packed[u][half] = at < tiles ? load_streaming(codes[half] + at * i64{Fragments::kBytes}) : make_uint4(0, 0, 0, 0);
+        packed[u][half] =
+            at < tiles ? load_streaming(codes[half] + at * i64{Fragments::kBytes}) : make_uint4(0, 0, 0, 0);
       }
   };
   load_codes(warp);
@@ -50,7 +53,8 @@ KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
   if (rows <= 0) return;
   const A* x[TokenTiles];
 #pragma unroll
-  for (int m = 0; m < TokenTiles; ++m) x[m] = static_cast<const A*>(args.x) + (row0 + min_of(i64{m * 8 + g}, rows - 1)) * k + t * 8;
+  for (int m = 0; m < TokenTiles; ++m)
+    x[m] = static_cast<const A*>(args.x) + (row0 + min_of(i64{m * 8 + g}, rows - 1)) * k + t * 8;
   for (int token = warp; token < kTokens; token += kWarps) {
     const float s = token < rows ? row_scale_of(args, row0 + token, lane) : 1.0f;
     if (lane == 0) scale[token] = s;
@@ -73,7 +77,8 @@ KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
           if (b > 0) products.end_group(sum);
           const i64 at = i64{group} * kFragmentRows;
           const u32 zero = static_cast<u32>(quantized.zero);
-          products.begin_group(to_float(scales[0][at]), to_float(scales[1][at]), zeros[0] ? zeros[0][at] : zero, zeros[1] ? zeros[1][at] : zero);
+          products.begin_group(to_float(scales[0][at]), to_float(scales[1][at]), zeros[0] ? zeros[0][at] : zero,
+                               zeros[1] ? zeros[1][at] : zero);
           current = group;
         }
         uint4 token[TokenTiles];
@@ -101,7 +106,8 @@ KERNEL_FN void quantized_gemv_unit(const Args& all, Tile tile, char* shared) {
     float total = sums[0];
 #pragma unroll
     for (int p = 1; p < kWarps; ++p) total += sums[p * kTokens * kStride];
-    load_and_finish_unit<A, A, KV, Kind>(epilogue_of(all), total * scale[exists ? token : 0], row0 + token, unit, exists, lane % kUnit);
+    load_and_finish_unit<A, A, KV, Kind>(epilogue_of(all), total * scale[exists ? token : 0], row0 + token, unit,
+                                         exists, lane % kUnit);
   }
 }
 

@@ -1,23 +1,26 @@
-// Linear layers on quantized weights for few tokens: linear_stream.h with codes in its ring. sm_90, 16-bit operands. See
-// QuantizedFusedArgs.
+// Linear layers on quantized weights for few tokens: linear_stream.h with codes in its ring. sm_90, 16-bit operands.
+// See QuantizedFusedArgs.
 #pragma once
 
 #include "cuda/linear_stream.h"
 #include "cuda/quantized_fragments.h"
 
-// A stage holds of each half unit a tile of codes for every warp of K, and the scales and zeros of its groups; then the tokens. With eight
-// such warps and codes of 4 bits it is 1024 columns deep, with 8 bits 512. Many tokens are what fills a stage: four warps of K and
-// twice the units halve what is read of them for each weight. 288 + 32 * fillers threads (Units <= 2: 2 * Units, else 3). K and the groups are multiples of 32, the rows of w of 8. Shared memory:
+// A stage holds of each half unit a tile of codes for every warp of K, and the scales and zeros of its groups; then the
+// tokens. With eight such warps and codes of 4 bits it is 1024 columns deep, with 8 bits 512. Many tokens are what
+// fills a stage: four warps of K and twice the units halve what is read of them for each weight. 288 + 32 * fillers
+// threads (2 * Units for 8 tokens, else 3). K and the groups are multiples of 32, the rows of w of 8. Shared memory:
 // Stages * kStageBytes instead of that of linear_stream.h.
 template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps>
 struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
   using Sums = StreamSums<Units, TokenTiles, KWarps>;
   using Sums::kTokens, Sums::kWarpUnits, Sums::sum;
-  static constexpr int kFillers = Units <= 2 ? 2 * Units : 3;  // 12 warps in all may have 168 registers each, 13 only 128
+  static constexpr int kFillers =
+      TokenTiles == 1 ? 2 * Units : 3;  // 12 warps in all may have 168 registers each, 13 only 128
   using Fragments = FragmentTile<Code>;
   static constexpr int kDepth = KWarps * Fragments::kDepth, kMaxGroups = kDepth / 32;
   static constexpr int kCodeBytes = KWarps * Fragments::kBytes;
-  static constexpr int kScaleBytes = kMaxGroups * kFragmentRows * static_cast<int>(sizeof(S)), kZeroBytes = kMaxGroups * kFragmentRows;
+  static constexpr int kScaleBytes = kMaxGroups * kFragmentRows * static_cast<int>(sizeof(S)),
+                       kZeroBytes = kMaxGroups * kFragmentRows;
   static constexpr int kHalfBytes = kCodeBytes + kScaleBytes + kZeroBytes;
   static constexpr int kWeightBytes = 2 * Units * kHalfBytes, kTokenRowBytes = kDepth * 2 + 64;
   static constexpr int kStageBytes = kWeightBytes + kTokens * kTokenRowBytes;
@@ -33,15 +36,16 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
     const int warp = Sums::k_warp(), lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int m = 0; m < TokenTiles; ++m)
-      token_at[m] = kWeightBytes + static_cast<u32>(min_of(i64{m * 8 + lane / 4}, rows - 1)) * kTokenRowBytes + warp * Fragments::kDepth * 2 +
-                    lane % 4 * 16;
+      token_at[m] = kWeightBytes + static_cast<u32>(min_of(i64{m * 8 + lane / 4}, rows - 1)) * kTokenRowBytes +
+                    warp * Fragments::kDepth * 2 + lane % 4 * 16;
     this->clear();
   }
 
   template <Epilogue Kind, typename Args>
   KERNEL_FN static void copy_weights(const Args& all, i64 unit, int half, u32 chunk, u32 stage) {
     const FusedLinearArgs& args = linear_of(all);
-    const u32 lane = threadIdx.x % kWarp, tiles = static_cast<u32>((args.k + Fragments::kDepth - 1) / Fragments::kDepth);
+    const u32 lane = threadIdx.x % kWarp,
+              tiles = static_cast<u32>((args.k + Fragments::kDepth - 1) / Fragments::kDepth);
     const i64 eight = unit_row<Kind>(epilogue_of(all), unit, half % 2, 0) / kFragmentRows;
     const char* codes = static_cast<const char*>(args.w) + eight * tiles * Fragments::kBytes + lane * 16;
     const u32 destination = stage + half * kHalfBytes;
@@ -49,7 +53,8 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
     for (int warp = 0; warp < KWarps; ++warp) {
       const u32 tile = chunk * KWarps + warp;
       const bool valid = tile < tiles;
-      copy_async16_streaming(destination + warp * Fragments::kBytes + lane * 16, codes + (valid ? tile * i64{Fragments::kBytes} : 0), valid);
+      copy_async16_streaming(destination + warp * Fragments::kBytes + lane * 16,
+                             codes + (valid ? tile * i64{Fragments::kBytes} : 0), valid);
     }
     const BlockGroups group_of(all.groups.group);
     const u32 begin = chunk * kMaxGroups, all_blocks = static_cast<u32>(args.k / 32);
@@ -60,7 +65,8 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
     for (u32 i = lane; i < count * (kFragmentRows * sizeof(S) / 16); i += kWarp)
       copy_async16(destination + kCodeBytes + i * 16, scales + i * 16, true);
     if (all.groups.zeros && lane < count)
-      copy_async8(destination + kCodeBytes + kScaleBytes + lane * kFragmentRows, all.groups.zeros + at + lane * kFragmentRows);
+      copy_async8(destination + kCodeBytes + kScaleBytes + lane * kFragmentRows,
+                  all.groups.zeros + at + lane * kFragmentRows);
   }
 
   KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32 chunk) {
@@ -107,8 +113,9 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
   KERNEL_FN void begin_group(FragmentSums<Code, A, TokenTiles>& products, const char* unit, u32 at) const {
     const auto scale = [&](const char* half) { return to_float(reinterpret_cast<const S*>(half + kCodeBytes)[at]); };
     const auto zero = [&](const char* half) {
-      return groups.zeros ? static_cast<u32>(reinterpret_cast<const unsigned char*>(half + kCodeBytes + kScaleBytes)[at])
-                          : static_cast<u32>(groups.zero);
+      return groups.zeros
+                 ? static_cast<u32>(reinterpret_cast<const unsigned char*>(half + kCodeBytes + kScaleBytes)[at])
+                 : static_cast<u32>(groups.zero);
     };
     products.begin_group(scale(unit), scale(unit + kHalfBytes), zero(unit), zero(unit + kHalfBytes));
   }
@@ -121,5 +128,6 @@ KERNEL_FN void linear_quantized_stream(const QuantizedFusedArgs& args, Tile tile
 
 template <typename Code, typename S, typename A, typename KV, int Units, int TokenTiles, int KWarps, int Stages>
 KERNEL_FN void linear_quantized_stream_rope(const QuantizedRopeArgs& args, Tile tile, char* shared) {
-  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
+  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, KV, Stages, Epilogue::kRope>(args, tile,
+                                                                                                          shared);
 }

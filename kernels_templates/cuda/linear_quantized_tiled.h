@@ -25,7 +25,8 @@ KERNEL_FN void linear_quantized_tiled(const LinearQuantizedArgs& args, Tile tile
           for (int j = 0; j < 8; ++j) out[j] = 0.0f;
           return;
         }
-        const u32* codes = static_cast<const u32*>(args.codes) + word_index(column, k0 / kPerWord, args.k, Code::kBits, Interleave);
+        const u32* codes =
+            static_cast<const u32*>(args.codes) + word_index(column, k0 / kPerWord, args.k, Code::kBits, Interleave);
         const i64 group = interleaved_index(column, k0 / args.group, groups, Interleave);
         const float scale = to_float(static_cast<const S*>(args.scales)[group]);
         const float zero =

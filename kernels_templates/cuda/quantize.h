@@ -49,7 +49,8 @@ KERNEL_FN void quantize_row(const QuantizeArgs& a, i64 row) {
 #pragma unroll
       for (int offset = 1; offset < kPerWord; offset *= 2) word |= __shfl_xor_sync(kAllLanes, word, offset);
       if (k < end && lane % kPerWord == 0)
-        static_cast<u32*>(a.dst_codes)[word_index(a.dst_row + row, k / kPerWord, a.k, Code::kBits, a.interleave)] = word;
+        static_cast<u32*>(a.dst_codes)[word_index(a.dst_row + row, k / kPerWord, a.k, Code::kBits, a.interleave)] =
+            word;
     }
     if (lane == 0) store_group<S>(a, row, group, best);
   }

@@ -1,5 +1,6 @@
-// Quantized weights as operands of mma m16n8k16: sm_80 and later, and sm_75 with fp16. The codes lie in the order of fragments
-// (quantized_weights.h): 16 bytes of lane 4 * g + t are codes of row g, columns t * 8 .. t * 8 + 7 of each 32.
+// Quantized weights as operands of mma m16n8k16: sm_80 and later, and sm_75 with fp16. The codes lie in the order of
+// fragments (quantized_weights.h): 16 bytes of lane 4 * g + t are codes of row g, columns t * 8 .. t * 8 + 7 of
+// each 32.
 #pragma once
 
 // clang-format off: the types come first
@@ -12,8 +13,8 @@ struct FragmentZero {
   u32 near, far;
 };
 
-// Small integers stand in the fraction of a power of two: 1024 + code in fp16, 128 + code in bf16, whose fraction holds no more
-// than four bits of code.
+// Small integers stand in the fraction of a power of two: 1024 + code in fp16, 128 + code in bf16, whose fraction holds
+// no more than four bits of code.
 template <typename Code, typename A>
 struct FragmentCodes;
 
@@ -41,7 +42,8 @@ struct FragmentCodes<U4, bf16> {
   KERNEL_FN static void unpack(const u32* words, const FragmentZero& z, u32 (&out)[4]) {
     constexpr u32 kOne = 0x3f803f80u;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out[i] = bf16x2_fma(and_or(words[0] >> (4 * i), 0x000f000fu, 0x43004300u), kOne, z.near);
+    for (int i = 0; i < 4; ++i)
+      out[i] = bf16x2_fma(and_or(words[0] >> (4 * i), 0x000f000fu, 0x43004300u), kOne, z.near);
   }
 };
 
@@ -59,8 +61,8 @@ struct FragmentCodes<U8, f16> {
   }
 };
 
-// Seven bits of a code stand in the fraction of 128. The eighth says whether 128 or 256 is taken off, which leaves code - 128; and
-// 128 - zero goes on top. All of these are integers of at most eight bits.
+// Seven bits of a code stand in the fraction of 128. The eighth says whether 128 or 256 is taken off, which leaves code
+// - 128; and 128 - zero goes on top. All of these are integers of at most eight bits.
 template <>
 struct FragmentCodes<U8, bf16> {
   static constexpr float kScale = 1.0f;
@@ -78,8 +80,8 @@ struct FragmentCodes<U8, bf16> {
   }
 };
 
-// Exponent and fraction are those of an fp16 that is smaller by 2^8, or of a bf16 smaller by 2^120, subnormal ones included. A
-// code that is no number (0x7f, which no writer uses) counts as 480.
+// Exponent and fraction are those of an fp16 that is smaller by 2^8, or of a bf16 smaller by 2^120, subnormal ones
+// included. A code that is no number (0x7f, which no writer uses) counts as 480.
 template <>
 struct FragmentCodes<E4m3, f16> {
   static constexpr float kScale = 256.0f;
@@ -117,7 +119,8 @@ struct FragmentTile {
 struct BlockGroups {
   u32 group_blocks, reciprocal;
 
-  KERNEL_FN explicit BlockGroups(i64 group) : group_blocks(static_cast<u32>(group / 32)), reciprocal(0xffffffffu / group_blocks + 1) {}
+  KERNEL_FN explicit BlockGroups(i64 group)
+      : group_blocks(static_cast<u32>(group / 32)), reciprocal(0xffffffffu / group_blocks + 1) {}
   KERNEL_FN u32 of(u32 block) const { return group_blocks == 1 ? block : __umulhi(block, reciprocal); }
 };
 
@@ -156,4 +159,6 @@ struct FragmentSums {
   }
 };
 
-KERNEL_FN void words_of(const uint4& v, u32 (&words)[4]) { words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w; }
+KERNEL_FN void words_of(const uint4& v, u32 (&words)[4]) {
+  words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+}

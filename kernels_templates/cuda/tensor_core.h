@@ -133,7 +133,9 @@ KERNEL_FN void copy_async16(u32 shared_destination, const void* source, bool val
                : "memory");
 }
 KERNEL_FN void copy_async8(u32 shared_destination, const void* source) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_destination), "l"(__cvta_generic_to_global(source)) : "memory");
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_destination),
+               "l"(__cvta_generic_to_global(source))
+               : "memory");
 }
 KERNEL_FN void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most `Pending` of the latest groups are unfinished.

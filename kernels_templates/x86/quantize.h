@@ -1,5 +1,5 @@
-// Init program: dense weights to quantized ones, see QuantizeArgs. Plain C++ in loops over 16 lanes, so that llmc itself can
-// run it, for every target, when it embeds weights.
+// Init program: dense weights to quantized ones, see QuantizeArgs. Plain C++ in loops over 16 lanes, so that llmc
+// itself can run it, for every target, when it embeds weights.
 #pragma once
 
 // clang-format off: the types come first
@@ -52,7 +52,8 @@ KERNEL_FN float lanes_sum(const QuantizeLanes& lanes) {
 template <typename Code, typename S, typename T>
 static inline void quantize_row(const QuantizeArgs& a, i64 row) {
   constexpr int kPerWord = 32 / Code::kBits;
-  const unsigned char* src = static_cast<const unsigned char*>(a.src) + (a.src_first + row * a.src_stride) * static_cast<i64>(sizeof(T));
+  const unsigned char* src =
+      static_cast<const unsigned char*>(a.src) + (a.src_first + row * a.src_stride) * static_cast<i64>(sizeof(T));
   for (i64 group = 0; group * a.group < a.k; ++group) {
     const i64 begin = group * a.group, end = min_of(begin + a.group, a.k);
     QuantizeLanes low = {}, high = {};
@@ -72,7 +73,8 @@ static inline void quantize_row(const QuantizeArgs& a, i64 row) {
       QuantizeLanes errors = {};
       for (i64 k = begin; k < end; k += kQuantizeLanes) {
         const QuantizeLanes w = load_lanes<T>(src, k, end - k);
-        for (int i = 0; i < kQuantizeLanes; ++i) errors.v[i] += squared_error(w.v[i], quantized_value<Code>(w.v[i], g), g);
+        for (int i = 0; i < kQuantizeLanes; ++i)
+          errors.v[i] += squared_error(w.v[i], quantized_value<Code>(w.v[i], g), g);
       }
       const float error = lanes_sum(errors);
       if (error < least) best = g, least = error;
@@ -85,7 +87,8 @@ static inline void quantize_row(const QuantizeArgs& a, i64 row) {
           const u32 code = code_of_value<Code>(quantized_value<Code>(w.v[word * kPerWord + i], best), best);
           codes |= code << code_shift(i, Code::kBits, a.interleave == kFragmentRows);
         }
-        static_cast<u32*>(a.dst_codes)[word_index(a.dst_row + row, k / kPerWord + word, a.k, Code::kBits, a.interleave)] = codes;
+        static_cast<u32*>(
+            a.dst_codes)[word_index(a.dst_row + row, k / kPerWord + word, a.k, Code::kBits, a.interleave)] = codes;
       }
     }
     store_group<S>(a, row, group, best);

@@ -78,8 +78,10 @@ CodePlace code_position(CodeType code, i64 interleave, int row, int column, int 
   const int bits = bits_of(code), per_word = 32 / bits;
   const i64 words = stored_row_words(code, k, interleave);
   if (interleave != 8)
-    return {static_cast<size_t>((row / interleave * words + column / per_word) * interleave + row % interleave), column % per_word * bits};
-  // Tiles of 8 rows and 512 / bits columns, 128 words each; lane 4 g + t has four words: row g, columns t * 8 ... of every 32.
+    return {static_cast<size_t>((row / interleave * words + column / per_word) * interleave + row % interleave),
+            column % per_word * bits};
+  // Tiles of 8 rows and 512 / bits columns, 128 words each; lane 4 g + t has four words: row g, columns t * 8 ... of
+  // every 32.
   const int tile_columns = 512 / bits, within = column % tile_columns, lane = row % 8 * 4 + within % 32 / 8;
   const int codes_before = within / 32 * 8 + within % 8;  // of this lane
   const i64 tile = row / 8 * (words / 16) + column / tile_columns;
@@ -110,7 +112,9 @@ std::vector<T> stored_groups(const Quantized& q, const std::vector<From>& values
   return out;
 }
 
-std::vector<double> Quantized::stored_scales(i64 interleave) const { return stored_groups<double>(*this, scales, interleave); }
+std::vector<double> Quantized::stored_scales(i64 interleave) const {
+  return stored_groups<double>(*this, scales, interleave);
+}
 std::vector<unsigned char> Quantized::stored_zeros(i64 interleave) const {
   if (zeros.empty()) return {};
   return stored_groups<unsigned char>(*this, zeros, interleave);
@@ -122,7 +126,8 @@ Quantized weight_for(const KernelInstance& instance, Rng& rng, int n, int k, int
   if (!instance.variant->code_types) return {};
   // Products of standard deviation 1 or so: about that of random codes.
   const double code_spread = instance.code == CodeType::kU4 ? 5 : instance.code == CodeType::kU8 ? 75 : 120;
-  return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros, 1 / (code_spread * std::sqrt(k)));
+  return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros,
+                         1 / (code_spread * std::sqrt(k)));
 }
 
 }  // namespace
@@ -130,8 +135,10 @@ Quantized weight_for(const KernelInstance& instance, Rng& rng, int n, int k, int
 QuantizedOnDevice::QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros)
     : weight_(weight_for(*kernel.instance, rng, n, k, group, with_zeros)),
       codes_(*kernel.gpu, weight_.n ? weight_.stored_codes(interleave_of(*kernel.instance)) : std::vector<u32>()),
-      scales_(*kernel.gpu, weight_.n ? weight_.stored_scales(interleave_of(*kernel.instance)) : std::vector<double>(), kernel.instance->weight),
-      zeros_(*kernel.gpu, weight_.n ? weight_.stored_zeros(interleave_of(*kernel.instance)) : std::vector<unsigned char>()) {}
+      scales_(*kernel.gpu, weight_.n ? weight_.stored_scales(interleave_of(*kernel.instance)) : std::vector<double>(),
+              kernel.instance->weight),
+      zeros_(*kernel.gpu,
+             weight_.n ? weight_.stored_zeros(interleave_of(*kernel.instance)) : std::vector<unsigned char>()) {}
 
 std::vector<double> QuantizedOnDevice::weights() const {
   std::vector<double> out;

@@ -1,5 +1,5 @@
-// Quantized weights for the tests of their kernels: what codes mean and where they lie, by the formulas of docs/quantization.md,
-// written down a second time.
+// Quantized weights for the tests of their kernels: what codes mean and where they lie, by the formulas of
+// docs/quantization.md, written down a second time.
 #pragma once
 
 #include <vector>

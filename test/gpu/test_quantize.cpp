@@ -1,5 +1,5 @@
-// The init kernel that quantizes dense weights: what is left of each group against float64. Bit for bit it is compared with a
-// reference in Python (test/quantized/quantize_test.py).
+// The init kernel that quantizes dense weights: what is left of each group against float64. Bit for bit it is compared
+// with a reference in Python (test/quantized/quantize_test.py).
 #include <algorithm>
 #include <cmath>
 
@@ -18,9 +18,12 @@ double least_error(CodeType code, const std::vector<double>& group, bool zeros, 
   const double extreme = -low > high ? low : high, levels = code == CodeType::kU4 ? 15 : 255, middle = (levels + 1) / 2;
   for (int clip = 0; clip < (code == CodeType::kE4M3 ? 1 : 12); ++clip) {
     const double share = 1 - clip / 32.0;
-    const double exact = code == CodeType::kE4M3 ? std::abs(extreme) / 448 : zeros ? (high - low) * share / levels : extreme * share / -middle;
+    const double exact = code == CodeType::kE4M3 ? std::abs(extreme) / 448
+                         : zeros                 ? (high - low) * share / levels
+                                                 : extreme * share / -middle;
     double scale = rounded(exact, scale_type);
-    if (scale_type == ScalarType::kF32) scale = std::ldexp(std::trunc(std::ldexp(scale, 16 - std::ilogb(scale) - 1)), std::ilogb(scale) + 1 - 16);
+    if (scale_type == ScalarType::kF32)
+      scale = std::ldexp(std::trunc(std::ldexp(scale, 16 - std::ilogb(scale) - 1)), std::ilogb(scale) + 1 - 16);
     if (scale == 0 || !std::isfinite(scale)) continue;
     const double zero = zeros ? std::min(std::nearbyint(-low * share / scale), levels) : middle;
     double error = 0;
@@ -29,7 +32,8 @@ double least_error(CodeType code, const std::vector<double>& group, bool zeros, 
       if (code == CodeType::kE4M3) {
         value = INFINITY;
         for (unsigned q = 0; q < 256; ++q)
-          if ((q & 127) != 127 && std::abs(value_of(code, q) - w / scale) < std::abs(value - w / scale)) value = value_of(code, q);
+          if ((q & 127) != 127 && std::abs(value_of(code, q) - w / scale) < std::abs(value - w / scale))
+            value = value_of(code, q);
       }
       error += (w - value * scale) * (w - value * scale);
     }
@@ -97,7 +101,9 @@ void check_quantize(const Kernel& kernel, Rng& rng, const Case& s, i64 interleav
 Outcome test_quantize(const Kernel& kernel, Rng& rng) {
   Outcome outcome;
   const bool x86 = std::string(kernel.instance->variant->file).starts_with("x86/");
-  for (const Case& s : {Case{256, 128, true, ScalarType::kBF16, 0}, {200, 32, false, ScalarType::kF16, 5}, {72, 72, true, ScalarType::kF32, 16},
+  for (const Case& s : {Case{256, 128, true, ScalarType::kBF16, 0},
+                        {200, 32, false, ScalarType::kF16, 5},
+                        {72, 72, true, ScalarType::kF32, 16},
                         {192, 128, false, ScalarType::kBF16, 9}}) {
     for (i64 interleave : {i64{1}, i64{8}, i64{16}}) {
       if (!x86 && interleave == 16) continue;

@@ -14,7 +14,8 @@ using llm::CodeType;
 
 bool is_x86(const KernelInstance& instance) { return std::string(instance.variant->file).starts_with("x86/"); }
 
-// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows beyond `rows` are poison.
+// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows
+// beyond `rows` are poison.
 struct Int8Values {
   std::vector<signed char> codes;  // in the order of memory
   std::vector<float> scales;
@@ -24,8 +25,9 @@ struct Int8Values {
 
   static Int8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group, int bits) {
     const size_t all = static_cast<size_t>(bucket) * width;
-    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN), std::vector<int>(all / group, 1 << 30),
-                 std::vector<double>(static_cast<size_t>(rows) * width), std::vector<bool>(all)};
+    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN),
+                 std::vector<int>(all / group, 1 << 30), std::vector<double>(static_cast<size_t>(rows) * width),
+                 std::vector<bool>(all)};
     const int per_word = 32 / bits, vectors = 8 / bits;
     for (size_t first = 0; first < static_cast<size_t>(rows) * width; first += group) {
       float maximum = 0;
@@ -75,12 +77,21 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
   const std::string shape = std::to_string(rows) + " x " + std::to_string(q.n) + " x " + std::to_string(q.k) +
                             ", groups of " + std::to_string(q.group);
   gpu.announce(instance.entry() + " at " + shape);
-  kernel.launch(
-      LinearQuantizedArgs{counts.get(), int8_group ? nullptr : device_x.ptr(), codes.get(), scales.ptr(),
-                          q.zeros.empty() ? nullptr : zeros.get(), with_bias ? device_bias.ptr() : nullptr, out.get(),
-                          kRowsTokens, q.n, q.k, q.group, q.zero, static_cast<i64>(ScalarType::kBF16),
-                          {int8_codes.get(), int8_scales.get(), int8_sums.get(), int8_group}},
-      q.n, bucket);
+  kernel.launch(LinearQuantizedArgs{counts.get(),
+                                    int8_group ? nullptr : device_x.ptr(),
+                                    codes.get(),
+                                    scales.ptr(),
+                                    q.zeros.empty() ? nullptr : zeros.get(),
+                                    with_bias ? device_bias.ptr() : nullptr,
+                                    out.get(),
+                                    kRowsTokens,
+                                    q.n,
+                                    q.k,
+                                    q.group,
+                                    q.zero,
+                                    static_cast<i64>(ScalarType::kBF16),
+                                    {int8_codes.get(), int8_scales.get(), int8_sums.get(), int8_group}},
+                q.n, bucket);
   const std::vector<float> result = out.values();
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < q.n; ++c) {
@@ -242,7 +253,8 @@ Outcome test_dequantize(const Kernel& kernel, Rng& rng, bool timing) {
   }
   if (!timing || !outcome.failure.empty()) return outcome;
   const int n = 28672, k = 4096, bits = bits_of(kernel.instance->code);
-  const size_t code_bytes = static_cast<size_t>(n) * k * bits / 8, scale_bytes = static_cast<size_t>(n) * (k / 128) * bytes_of(kernel.instance->weight);
+  const size_t code_bytes = static_cast<size_t>(n) * k * bits / 8,
+               scale_bytes = static_cast<size_t>(n) * (k / 128) * bytes_of(kernel.instance->weight);
   DeviceBytes codes(gpu, code_bytes), scales(gpu, scale_bytes), out(gpu, static_cast<size_t>(n) * k * 2);
   gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(codes.ptr()), 0x11, code_bytes, gpu.stream);
   gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(scales.ptr()), 0x11, scale_bytes, gpu.stream);
@@ -268,7 +280,8 @@ void test_quantize_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
       DeviceArray<float> scales(gpu, static_cast<size_t>(bucket) * width / group);
       DeviceArray<int> sums(gpu, std::vector<int>(static_cast<size_t>(bucket) * width / group, 1 << 30));
       const auto counts = make_counts(gpu, rows, 1, 1);
-      kernel.launch(QuantizeRowsArgs{counts.get(), device_x.ptr<float>(), codes.get(), scales.get(), sums.get(), kRowsTokens, width, stride, group, bits},
+      kernel.launch(QuantizeRowsArgs{counts.get(), device_x.ptr<float>(), codes.get(), scales.get(), sums.get(),
+                                     kRowsTokens, width, stride, group, bits},
                     width, bucket);
       const auto found = codes.values();
       const auto found_scales = scales.values();

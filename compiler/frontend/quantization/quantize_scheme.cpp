@@ -25,8 +25,9 @@ llm::Result<std::vector<std::string>> check_quantize(const QuantizeScheme& schem
   const Weight* first = nullptr;
   for (const Weight& w : weights.all()) {
     if (w.quantized)
-      return llm::Error{"--quantize: tensor " + quote(w.tensor.name) +
-                        " is quantized already; leave the option out, or compile the model that this one was made from"};
+      return llm::Error{
+          "--quantize: tensor " + quote(w.tensor.name) +
+          " is quantized already; leave the option out, or compile the model that this one was made from"};
     if (!scheme.covers(w.role, tied_head) || w.tensor.shape[1] % scheme.group_of(w.tensor.shape[1]) == 0) continue;
     if (!first) first = &w;
     ++partial;

@@ -47,7 +47,7 @@ def main():
         must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
         for scheme in SCHEMES:
             common = [args.llmc, "compile", model, "--quantize", scheme, "--max-step-tokens", 64, "-q", "-o", plan]
-            must([*common, "--target", "native", "--kv-dtype", "f32"])
+            must([*common, "--target", "native", "--kv-dtype", "f32", "--activations", "f32"])
             must([args.llmrt_cpu, "score", plan, "--device", "cpu", "--model-dir", model, "--ids", ids, "-o", out])
             expected = read_npy(out)
             scale = max(abs(x) for x in expected)
