@@ -87,9 +87,11 @@ std::vector<Choice> choices(const fb::TargetT& target, const fb::ProgramT& progr
   for (const auto& launch : program.launches) {
     const std::string variant = launch->external ? "cublas" : target.kernels[launch->kernel]->variant;
     // Layers repeat: "layers.7.down_proj" and "layers.8.down_proj" are one row.
+    // So do source tensors, "model.layers.7.mlp.down_proj.weight".
     std::string where = launch->layer;
-    if (const size_t dot = where.find('.'); where.starts_with("layers.") && dot != std::string::npos)
-      where = "layers.*" + where.substr(where.find('.', dot + 1));
+    for (const std::string prefix : {"layers.", "model.layers."})
+      if (where.starts_with(prefix) && where.find('.', prefix.size()) != std::string::npos)
+        where = prefix + "*" + where.substr(where.find('.', prefix.size()));
     const std::string op = launch->op + (where.empty() ? "" : " " + where);
     bool found = false;
     for (Choice& c : list)

@@ -221,7 +221,7 @@ llm::Status PlanEmitter::add_target(const Target& target, mlir::ModuleOp module,
   out->features = target.features;
   kernel_index_.clear(), weight_index_.clear(), constant_index_.clear(), state_index_.clear();
   LLM_TRY(add_kernels(*out, module, code, target.kind == TargetKind::kCuda));
-  LLM_TRY(add_weights(*out, module, target.kind));
+  LLM_TRY(add_weights(*out, module));
   for (auto c : module.getOps<exec::ConstantOp>()) {
     auto constant = std::make_unique<fb::ConstantT>();
     constant->name = c.getSymName().str();
@@ -273,7 +273,7 @@ llm::Status PlanEmitter::add_kernels(fb::TargetT& out, mlir::ModuleOp module, co
   return {};
 }
 
-llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module, TargetKind target) {
+llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module) {
   for (auto w : module.getOps<exec::WeightOp>()) {
     auto weight = std::make_unique<fb::WeightT>();
     weight->name = w.getSymName().str();
@@ -282,7 +282,7 @@ llm::Status PlanEmitter::add_weights(fb::TargetT& out, mlir::ModuleOp module, Ta
     weight->bytes = w.getBytes();
     weight->layout = layout_of(w.getLayout());
     if (auto type = mlir::dyn_cast<ops::QuantizedType>(w.getElement())) {
-      const llm::QuantizedShape shape = quantized_shape(type, 1, 1, target);
+      const llm::QuantizedShape shape = quantized_shape(module, type, static_cast<int64_t>(weight->rows), static_cast<int64_t>(weight->cols));
       weight->dtype = static_cast<uint8_t>(scalar_type(type.getScale()));
       weight->quantization = std::make_unique<fb::QuantizationT>();
       weight->quantization->code = static_cast<uint8_t>(shape.code);

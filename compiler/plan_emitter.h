@@ -49,7 +49,7 @@ class PlanEmitter {
   void add_kv_groups(const std::vector<KvGroup>& groups);
   llm::Status add_text(const std::string& model_dir);
   llm::Status add_kernels(llm::fb::TargetT& out, mlir::ModuleOp module, const CompiledTarget& code, bool cuda);
-  llm::Status add_weights(llm::fb::TargetT& out, mlir::ModuleOp module, TargetKind target);
+  llm::Status add_weights(llm::fb::TargetT& out, mlir::ModuleOp module);
   llm::Result<int32_t> embed(const llm::fb::WeightT& weight);
   llm::Status embed_init(llm::fb::TargetT& out, exec::ProgramOp program);
   void add_states(llm::fb::TargetT& out, mlir::ModuleOp module);

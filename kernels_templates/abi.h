@@ -190,6 +190,30 @@ struct LinearArgs {
   const void* w_map;
 };
 
+// Activations [rows, K] in int8: x[r, k] is about code * scales[r, k / group]. Codes of a row stand as the codes of weights unpack
+// (int8_position in kernels_templates/quantized_weights.h).
+struct Int8Rows {
+  const signed char* codes;  // [rows, K]
+  const float* scales;       // [rows, K / group]
+  const i32* sums;           // [rows, K / group]: of the codes
+  i64 group;
+};
+
+// Makes them from x: scale = max |x| / 127 over a group, code = x * (127 / max |x|), rounded to the nearest, ties to even; both 0 where no |x|
+// is above 1e-30. Grid: one block a row.
+struct QuantizeRowsArgs {
+  const StepCounts* counts;
+  const float* x;      // [rows, width], rows x_stride elements apart
+  signed char* codes;  // out: of Int8Rows, as the next two
+  float* scales;
+  i32* sums;
+  i64 row_count;
+  i64 width;
+  i64 x_stride;
+  i64 group;
+  i64 bits;            // of the weights' codes
+};
+
 // out[r, n] = sum_k x[r, k] * w[n, k] (+ bias[n]) with a quantized w, accumulated in fp32: w[n, k] = (code - zero) * scale for integer codes,
 // value(code) * scale for the others; zero and scale are those of row n and group k / group. docs/quantization.md has the layouts:
 // CUDA: codes [N, K], scales and zeros [N, groups], row-major. x86: 16 rows interleaved.
@@ -207,6 +231,7 @@ struct LinearQuantizedArgs {
   i64 group;                   // columns that share a scale; the last group may be shorter
   i64 zero;
   i64 bias_type;               // llm::ScalarType
+  Int8Rows int8;               // in place of x, or null pointers: products are summed in int32 over each of its groups
 };
 
 // out[r, p] = x[r, order[p]]. Grid: (column tiles, rows).
@@ -260,6 +285,30 @@ struct GluArgs {
   i64 inter;
   i64 gate_stride;
   i64 up_stride;
+};
+
+// What a quantized weight has beside its codes, in the order of matrix fragments (quantized_weights.h).
+struct QuantizedGroups {
+  const void* scales;          // of the scale type
+  const unsigned char* zeros;  // or null: `zero` everywhere
+  i64 group;
+  i64 zero;
+};
+
+// out[n, k] = the weight, of the operand type. Grid: (tiles of columns, tiles of rows).
+struct DequantizeArgs {
+  const void* codes;
+  QuantizedGroups groups;
+  void* out;  // [rows, k]
+  i64 rows;
+  i64 k;
+};
+
+// Families quantized_fused, quantized_glu, quantized_add: linear_fused, linear_glu, linear_add with such a weight. `linear.w` are its codes;
+// bias and norm weight are of the operand type.
+struct QuantizedFusedArgs {
+  FusedLinearArgs linear;
+  QuantizedGroups groups;
 };
 
 // The unfused elementwise kernels: out = a + b, a * b, silu(a). Grid: (column tiles, rows). They run where fusion is disabled.
@@ -329,6 +378,12 @@ struct LinearRopeArgs {
   KvView kv;               // of this layer
   i64 heads;
   i64 half;
+};
+
+// Family quantized_rope: linear_rope with a quantized weight.
+struct QuantizedRopeArgs {
+  LinearRopeArgs rope;
+  QuantizedGroups groups;
 };
 
 // The unfused halves of rope_kv_write. Rotates the first 2 * half dims of every head of x. Grid: (heads, T).
@@ -464,7 +519,24 @@ struct RepackArgs {
   i64 group;
   i64 dst_bits;               // of a code in dst_codes
   i64 dst_row;
-  i64 interleave;             // rows that are interleaved: 1 or 16
+  i64 interleave;             // order of the rows and words: 1, 8 or 16 (quantized_weights.h)
+};
+
+// Init program: quantizes the rows of one dense tensor into the layout that linear_quantized reads, by the formulas of quantize_group.h. Column k of
+// row r is element src_first + r * src_stride + k. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
+struct QuantizeArgs {
+  const void* src;           // possibly unaligned
+  i64 src_type;              // llm::ScalarType
+  i64 src_first;
+  i64 src_stride;
+  void* dst_codes;           // these three: of the whole weight
+  void* dst_scales;          // of the scale type
+  unsigned char* dst_zeros;  // or null: 2^(bits - 1)
+  i64 rows;
+  i64 k;
+  i64 group;                 // a multiple of 16, or k
+  i64 dst_row;
+  i64 interleave;
 };
 
 // Init program: order = 0 .. k-1, sorted by group_of, equal ones in their order. `group` columns are of each group, fewer of the last.

@@ -82,13 +82,24 @@ struct Variant {
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
+  int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
+  int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
+  bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
   int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once; above 1 only with flat_grid
                     // and waits_itself
 };
 
-// A row for quantized weights with these codes.
-constexpr Variant with_codes(Variant variant, uint32_t code_types) {
+// A row for quantized weights with these codes, in that order.
+constexpr Variant with_codes(Variant variant, uint32_t code_types, int interleave = 1) {
   variant.code_types = code_types;
+  variant.interleave = interleave;
+  return variant;
+}
+
+// The same with activations in int8.
+constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group, int interleave = 1) {
+  variant = with_codes(variant, code_types, interleave);
+  variant.int8_group = int8_group;
   return variant;
 }
 

@@ -1,6 +1,7 @@
 // fuse-epilogues: see Passes.td.
 #include "passes/KernelShapes.h"
 #include "passes/Passes.h"
+#include "passes/QuantizedWeights.h"
 
 namespace llmc {
 #define GEN_PASS_DEF_FUSEEPILOGUES
@@ -42,9 +43,15 @@ class BucketFusion {
     auto linear = v.getDefiningOp<ops::LinearOp>();
     return linear && v.hasOneUse() && !stays_alone(linear) ? linear : ops::LinearOp();
   }
-  // Left to the vendor's library, or to the kernels of quantized weights, which know no epilogue.
+  // The type in which fused kernels read the bias and the weights of norms.
+  static mlir::Type vector_type(ops::LinearOp linear) {
+    return element_of(ops::quantized_of(linear.getWeight()) ? linear.getX() : linear.getWeight());
+  }
+  // Left to the vendor's library, or to the kernels of quantized weights that know no epilogue.
   bool stays_alone(ops::LinearOp linear) {
-    if (ops::quantized_of(linear.getWeight())) return true;
+    if (ops::quantized_of(linear.getWeight()))
+      return work_of(linear, bucket_)->shape.interleave != kFragmentOrder || element_of(linear.getX()).isF32() ||
+             (linear.getBias() && element_of(linear.getBias()) != vector_type(linear));
     return cublas_ && choose_kernel(target_, work_of(linear, bucket_)->shape, "cublas");
   }
 
@@ -106,7 +113,7 @@ class BucketFusion {
   // behind the products of the others.
   void fuse_norm(ops::AddRmsNormOp norm) {
     ops::LinearOp before = sole_linear(norm.getDelta());
-    if (!before || norm.getResult().use_empty()) return;
+    if (!before || norm.getResult().use_empty() || element_of(norm.getWeight()) != vector_type(before)) return;
     mlir::OpBuilder b(norm);
     Extras extras{.squares = {}, .residual = norm.getResidual(), .norm_weight = norm.getWeight()};
     llvm::SmallVector<FusedLinearOp> fused;

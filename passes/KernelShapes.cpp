@@ -12,12 +12,16 @@ using ops::width_of;
 constexpr int kConstant = 0, kTokens = 1, kLogits = 3, kKv = 4;
 constexpr double kTypicalContext = 512;  // KV entries per sequence that selection assumes for attention
 
-double row_bytes(mlir::Value v) { return static_cast<double>(width_of(v) * element_bytes(element_of(v))); }
+double row_bytes(mlir::Value v) {
+  if (auto int8 = ops::int8_rows_of(v)) return static_cast<double>(int8_layout(int8, 1, width_of(v)).bytes);
+  return static_cast<double>(width_of(v) * element_bytes(element_of(v)));
+}
 
 double weight_bytes(mlir::Value v) {
   if (auto quantized = ops::quantized_of(v)) {
     const auto shape = mlir::cast<mlir::RankedTensorType>(v.getType()).getShape();
-    const auto layout = llm::quantized_layout(quantized_shape(quantized, shape[0], shape[1], TargetKind::kCuda));  // less padding than x86
+    const auto module = v.getDefiningOp()->getParentOfType<mlir::ModuleOp>();
+    const auto layout = llm::quantized_layout(quantized_shape(module, quantized, shape[0], shape[1]));
     return layout ? static_cast<double>(layout->bytes) : 0;
   }
   double bytes = static_cast<double>(element_bytes(element_of(v)));
@@ -29,7 +33,7 @@ double weight_bytes(mlir::Value v) {
 void stream(OpWork& work, mlir::Operation* op) {
   for (mlir::Value v : op->getOperands()) {
     if (!mlir::isa<mlir::RankedTensorType>(v.getType())) continue;
-    if (v.getDefiningOp<ops::WeightOp>())
+    if (v.getDefiningOp<ops::WeightOp>() || v.getDefiningOp<ops::DequantizeOp>())
       work.bytes[kConstant] += weight_bytes(v);
     else
       work.bytes[is_logit_rows(v) ? kLogits : kTokens] += row_bytes(v);
@@ -43,13 +47,30 @@ double at_bucket(const LinearCost& c, const Bucket& b) {
          c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
-bool keeps_float_activations(mlir::Operation* op) {
-  auto module = op->getParentOfType<mlir::ModuleOp>();
-  auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
-  return mode && mode.getValue() == "f32";
+// Of a product with a quantized weight, or one dequantized.
+void add_codes(KernelShape& s, mlir::Value weight) {
+  const auto type = ops::quantized_of(weight);
+  const auto shape = mlir::cast<mlir::RankedTensorType>(weight.getType()).getShape();
+  s.weight = scalar_type(type.getScale()), s.code = type.storage(), s.group = type.getGroup();
+  s.interleave = quantized_order(weight.getDefiningOp()->getParentOfType<mlir::ModuleOp>(), type, shape[0], shape[1]);
 }
 
 }  // namespace
+
+Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width) {
+  constexpr int64_t kAlignment = 64;
+  const int64_t groups = rows * (width / type.getGroup());
+  Int8Layout layout;
+  layout.scales = ceil_div(rows * width, kAlignment) * kAlignment;
+  layout.sums = layout.scales + ceil_div(groups * static_cast<int64_t>(sizeof(float)), kAlignment) * kAlignment;
+  layout.bytes = layout.sums + groups * static_cast<int64_t>(sizeof(int32_t));
+  return layout;
+}
+
+bool keeps_float_activations(mlir::ModuleOp module) {
+  auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
+  return mode && mode.getValue() == "f32";
+}
 
 llm::ScalarType scalar_type(mlir::Type type) {
   if (type.isF16()) return llm::ScalarType::kF16;
@@ -111,20 +132,31 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })
       .Case([&](ops::LinearOp o) {
-        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
+        s.weight = scalar_type(element_of(o.getWeight()));
+        if (auto int8 = ops::int8_rows_of(o.getX()))
+          s.int8_group = int8.getGroup();
+        else
+          s.operand = scalar_type(element_of(o.getX()));
         s.k = width_of(o.getX());
-        s.exact_operands = keeps_float_activations(op);
-        if (auto quantized = ops::quantized_of(o.getWeight())) {
-          s.family = "linear_quantized";
-          s.weight = scalar_type(quantized.getScale()), s.code = quantized.storage(), s.group = quantized.getGroup();
-        }
+        s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
+        if (ops::quantized_of(o.getWeight())) s.family = "linear_quantized", add_codes(s, o.getWeight());
         work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
+      })
+      .Case([&](ops::DequantizeOp o) {
+        const auto shape = mlir::cast<mlir::RankedTensorType>(o.getResult().getType()).getShape();
+        s.operand = scalar_type(element_of(o.getResult())), s.rows = shape[0], s.cols = s.k = shape[1];
+        add_codes(s, o.getWeight());
+        work.bytes = {weight_bytes(o.getWeight()) + weight_bytes(o.getResult())};
       })
       .Case([&](ops::FusedLinearOp o) {
         s.family = o.isGlu() ? "linear_glu" : o.isAdd() ? "linear_add" : "linear_fused";
         s.cols = width_of(o.getResult());  // not that of the last result
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
         s.k = width_of(o.getX());
+        if (ops::quantized_of(o.getWeight())) {
+          s.family = o.isGlu() ? "quantized_glu" : o.isAdd() ? "quantized_add" : "quantized_fused";
+          add_codes(s, o.getWeight());
+        }
         const double weight_rows = static_cast<double>(o.isGlu() ? 2 * s.cols : s.cols);
         work.flops[is_logit_rows(o.getResult()) ? kLogits : kTokens] = 2.0 * weight_rows * static_cast<double>(s.k);
       })
@@ -149,6 +181,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.cols = mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0];
         // Some kernels rotate whole heads of a length that they are made for.
         if (width_of(o.getTable()) == static_cast<int64_t>(o.getHeadDim())) s.head_dim = o.getHeadDim();
+        if (ops::quantized_of(o.getWeight())) s.family = "quantized_rope", add_codes(s, o.getWeight());
         work.flops[kTokens] = 2.0 * static_cast<double>(s.cols) * static_cast<double>(s.k);
       })
       .Case([&](ops::AttentionOp o) {

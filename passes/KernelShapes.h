@@ -22,11 +22,20 @@ llm::ScalarType scalar_type(mlir::Type type);
 mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type);
 int64_t element_bytes(mlir::Type type);
 
+// Where codes (first), scales and sums of activations in int8 lie in their buffer: offsets from its start.
+struct Int8Layout {
+  int64_t scales = 0, sums = 0, bytes = 0;
+};
+Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width);
+
 // True if the leading dimension of `v` counts logit rows (it comes from gather_rows), not tokens.
 bool is_logit_rows(mlir::Value v);
 
 // The work of `op`, or nullopt for operations that launch nothing (weight, slice, kv_cache, return).
 std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket);
+
+// --activations f32: no operand is rounded.
+bool keeps_float_activations(mlir::ModuleOp module);
 
 Bucket bucket_of(mlir::func::FuncOp function);
 

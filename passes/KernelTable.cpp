@@ -56,7 +56,9 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 
 bool serves_codes(const Variant& v, const KernelShape& s) {
   if (!v.code_types) return !s.code;
-  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0;
+  if (v.int8_group != s.int8_group) return false;
+  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0 &&
+         (s.interleave == 0 || s.interleave == v.interleave) && (s.interleave != 8 || s.cols % 8 == 0);
 }
 
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
@@ -87,7 +89,7 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
 
 bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
-  const bool rounds = v.row_scale && s.operand == ScalarType::kF32;  // through fp16 tensor cores
+  const bool rounds = (v.row_scale || v.rounds_operands) && s.operand == ScalarType::kF32;
   return s.family == v.family && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
@@ -140,6 +142,7 @@ llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape&
   what += " for";
   if (shape.code) what += std::string(" codes ") + code_name(*shape.code) + " in groups of " + std::to_string(shape.group) + ",";
   if (shape.weight) what += std::string(" weights ") + type_name(*shape.weight) + ",";
+  if (shape.int8_group) what += " operands int8,";
   if (shape.operand) what += std::string(" operands ") + type_name(*shape.operand) + ",";
   if (shape.kv) what += std::string(" KV ") + type_name(*shape.kv) + ",";
   if (shape.head_dim) what += " head_dim " + std::to_string(shape.head_dim) + ",";
@@ -183,7 +186,9 @@ std::string args_struct(std::string_view family) {
       {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
-      {"group_order", "GroupOrderArgs"},
+      {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"}, {"dequantize", "DequantizeArgs"}, {"quantize_rows", "QuantizeRowsArgs"},
+      {"quantized_fused", "QuantizedFusedArgs"}, {"quantized_glu", "QuantizedFusedArgs"},
+      {"quantized_add", "QuantizedFusedArgs"}, {"quantized_rope", "QuantizedRopeArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

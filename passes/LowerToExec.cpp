@@ -72,7 +72,10 @@ class ProgramLowering {
   View io(const std::string& field) { return pointer<exec::IoOp>("io " + field, builder_.getStringAttr(field)); }
   View state(const std::string& name) { return pointer<exec::StateOp>("state " + name, builder_.getStringAttr(name)); }
   View kv_base(int64_t layer) { return pointer<exec::KvBaseOp>("kv " + std::to_string(layer), builder_.getI64IntegerAttr(layer)); }
-  View weight(mlir::Value v, bool as_linear) { return address_of(symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear)); }
+  View weight(mlir::Value v, bool as_linear) {
+    if (v.getDefiningOp<ops::DequantizeOp>()) return views_[v];
+    return address_of(symbols_.weight(v.getDefiningOp<ops::WeightOp>(), as_linear));
+  }
   View address_of(exec::WeightOp op) {
     return pointer<exec::WeightPtrOp>("weight " + op.getSymName().str(), mlir::FlatSymbolRefAttr::get(op));
   }
@@ -90,7 +93,8 @@ class ProgramLowering {
         view.base = state(use.getOperandNumber() == 0 ? "logits" : "hidden").base;
     if (!view.base) {
       mlir::Type element = element_of(v);
-      const int64_t bytes = rows_of(v) * view.stride * element_bytes(element);
+      const auto int8 = ops::int8_rows_of(v);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows_of(v) * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());
@@ -203,6 +207,15 @@ class ProgramLowering {
           l.i(row_count(o.getResidual())).i(width_of(o.getWeight())).f(o.getEps().convertToDouble());
           return emit(l, op);
         })
+        .Case([&](ops::QuantizeRowsOp o) {
+          result(o.getResult());
+          const auto type = ops::int8_rows_of(o.getResult());
+          auto l = launch();
+          l.read(counts()).read(views_[o.getX()]);
+          for (const View& part : int8_parts(o.getResult())) l.write(part);
+          l.i(row_count(o.getX())).i(width_of(o.getX())).i(views_[o.getX()].stride).i(type.getGroup()).i(type.getBits());
+          return emit(l, op);
+        })
         .Case([&](ops::LinearOp o) {
           if (ops::quantized_of(o.getWeight())) return lower_quantized(o);
           const llm::Variant* variant = chosen(o);
@@ -216,11 +229,14 @@ class ProgramLowering {
           tensor_maps(l, variant, o.getX(), o.getWeight());
           return emit(l, op);
         })
-        .Case([&](ops::FusedLinearOp o) {
+        .Case([&](ops::DequantizeOp o) { return lower_dequantize(o); })
+        .Case([&](ops::FusedLinearOp o) -> mlir::LogicalResult {
           auto l = launch();
+          const auto w = linear_weight(op, o.getWeight());
+          if (mlir::failed(w)) return mlir::failure();
           const auto optional = [&](mlir::Value v) { v ? l.read(views_[v]) : l.null(); };
           const auto optional_weight = [&](mlir::Value v) { v ? l.read(weight(v, false)) : l.null(); };
-          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          l.read(counts()).read(views_[o.getX()]).read(w->codes);
           optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
           l.write(result(o.getResult()));
           for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
@@ -228,11 +244,14 @@ class ProgramLowering {
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
           split_k(l, o, o.getX(), width_of(o.getResult()));
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          quantized_groups(l, *w);
           return emit(l, op);
         })
-        .Case([&](ops::LinearRopeKvOp o) {
+        .Case([&](ops::LinearRopeKvOp o) -> mlir::LogicalResult {
           auto l = launch();
-          l.read(counts()).read(views_[o.getX()]).read(weight(o.getWeight(), true));
+          const auto w = linear_weight(op, o.getWeight());
+          if (mlir::failed(w)) return mlir::failure();
+          l.read(counts()).read(views_[o.getX()]).read(w->codes);
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
           o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
           l.null().null().write(result(o.getQOut())).null().null();
@@ -243,6 +262,7 @@ class ProgramLowering {
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
+          quantized_groups(l, *w);
           return emit(l, op);
         })
         .Case([&](ops::GluOp o) {
@@ -302,21 +322,88 @@ class ProgramLowering {
         .Default([](mlir::Operation* other) { return other->emitError("lower-to-exec: no lowering for this operation"); });
   }
 
-  mlir::LogicalResult lower_quantized(ops::LinearOp o) {
-    const auto weight_op = quantized_.weight(o.getWeight().getDefiningOp<ops::WeightOp>());
-    if (!weight_op) return o.emitError(weight_op.error().message);
-    const auto type = ops::quantized_of(o.getWeight());
+  // Codes, scales and sums of an activation in int8.
+  std::array<View, 3> int8_parts(mlir::Value v) {
+    const View codes = views_[v];
+    const Int8Layout sections = int8_layout(ops::int8_rows_of(v), rows_of(v), width_of(v));
+    View scales = codes, sums = codes;
+    scales.offset += sections.scales, sums.offset += sections.sums;
+    return {codes, scales, sums};
+  }
+
+  // A dense weight, or the sections of a quantized one; without zeros, their view has no base.
+  struct LinearWeight {
+    View codes, scales, zeros;
+    ops::QuantizedType type;
+  };
+  mlir::FailureOr<LinearWeight> linear_weight(mlir::Operation* op, mlir::Value v) {
+    LinearWeight w;
+    w.type = ops::quantized_of(v);
+    if (!w.type) {
+      w.codes = weight(v, true);
+      return w;
+    }
+    const auto weight_op = quantized_.weight(v.getDefiningOp<ops::WeightOp>());
+    if (!weight_op) return op->emitError(weight_op.error().message);
     const llm::QuantizedLayout sections = quantized_.layout(*weight_op);
-    const View codes = address_of(*weight_op);
-    View scales = codes, zeros = codes;
-    scales.offset += static_cast<int64_t>(sections.scales), zeros.offset += static_cast<int64_t>(sections.zeros);
+    w.codes = w.scales = address_of(*weight_op);
+    w.scales.offset += static_cast<int64_t>(sections.scales);
+    if (!w.type.getZeros()) return w;
+    w.zeros = w.codes;
+    w.zeros.offset += static_cast<int64_t>(sections.zeros);
+    return w;
+  }
+  // QuantizedGroups, behind the block of a dense layer.
+  static void quantized_groups(LaunchBuilder& l, const LinearWeight& w) {
+    if (!w.type) return;
+    l.read(w.scales);
+    w.zeros.base ? l.read(w.zeros) : l.null();
+    l.i(w.type.getGroup()).i(w.type.zero());
+  }
+
+  // Into one buffer for all weights of the program, so that one is dequantized when the last is no more needed.
+  mlir::LogicalResult lower_dequantize(ops::DequantizeOp o) {
+    const auto w = linear_weight(o, o.getWeight());
+    if (mlir::failed(w)) return mlir::failure();
+    const auto bytes_of = [](ops::DequantizeOp op) {
+      const auto shape = mlir::cast<mlir::RankedTensorType>(op.getResult().getType()).getShape();
+      return shape[0] * shape[1] * element_bytes(element_of(op.getResult()));
+    };
+    if (!dequantized_.base) {
+      int64_t bytes = 0;
+      function_.walk([&](ops::DequantizeOp op) { bytes = std::max(bytes, bytes_of(op)); });
+      dequantized_.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                                          builder_.getI64IntegerAttr(bytes), builder_.getStringAttr("dequantized weight"),
+                                                          mlir::IntegerAttr());
+    }
+    const auto shape = mlir::cast<mlir::RankedTensorType>(o.getResult().getType()).getShape();
+    views_[o.getResult()] = {.base = dequantized_.base, .stride = shape[1]};
     auto l = launch();
-    l.read(counts()).read(views_[o.getX()]).read(codes).read(scales);
-    type.getZeros() ? l.read(zeros) : l.null();
+    l.read(w->codes);
+    quantized_groups(l, *w);
+    l.write(views_[o.getResult()]).i(shape[0]).i(shape[1]);
+    return emit(l, o);
+  }
+
+  mlir::LogicalResult lower_quantized(ops::LinearOp o) {
+    const auto w = linear_weight(o, o.getWeight());
+    if (mlir::failed(w)) return mlir::failure();
+    const auto type = w->type;
+    const auto int8 = ops::int8_rows_of(o.getX());
+    auto l = launch();
+    l.read(counts());
+    int8 ? l.null() : l.read(views_[o.getX()]);
+    l.read(w->codes).read(w->scales);
+    w->zeros.base ? l.read(w->zeros) : l.null();
     o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
     l.write(result(o.getResult()));
     l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
     l.i(o.getBias() ? static_cast<int64_t>(scalar_type(element_of(o.getBias()))) : 0);
+    if (int8)
+      for (const View& part : int8_parts(o.getX())) l.read(part);
+    else
+      l.null().null().null();
+    l.i(int8 ? int8.getGroup() : 0);
     return emit(l, o);
   }
 
@@ -430,6 +517,7 @@ class ProgramLowering {
   mlir::OpBuilder builder_;
   llvm::DenseMap<mlir::Value, View> views_;
   std::map<std::string, View> pointers_;
+  View dequantized_;
   int64_t block_tokens_, max_batch_, table_stride_, vocab_, max_logits_;
 };
 

@@ -1,5 +1,6 @@
 // narrow-operands: see Passes.td.
 #include "passes/Passes.h"
+#include "passes/QuantizedWeights.h"
 
 namespace llmc {
 #define GEN_PASS_DEF_NARROWOPERANDS
@@ -31,17 +32,28 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
     const Target* target = module_target(getOperation());
     if (!target) return signalPassFailure();
     if (auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr); mode && mode.getValue() == "f32") return;
-    getOperation().walk([&](ops::LinearOp linear) {
+    // What a layer's kernels take.
+    const auto operand_of = [&](ops::LinearOp linear) -> mlir::Type {
       mlir::Type weight = ops::element_of(linear.getWeight());
-      if (weight.isF32() || ops::quantized_of(linear.getWeight()) || !ops::element_of(linear.getX()).isF32()) return;
-      mlir::Type operand = to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
-      if (weight.isF16() && wants_cublas(getOperation(), *target)) operand = weight;  // one type for both, sums in float32
+      if (auto quantized = ops::quantized_of(linear.getWeight())) {
+        const auto shape = mlir::cast<mlir::RankedTensorType>(linear.getWeight().getType()).getShape();
+        const bool fragments = quantized_order(getOperation(), quantized, shape[0], shape[1]) == kFragmentOrder;
+        weight = quantized.getScale();
+        if (weight.isBF16() && !fragments) return mlir::Float32Type::get(&getContext());
+      }
+      if (weight.isF32()) return weight;
+      if (weight.isF16() && !ops::quantized_of(linear.getWeight()) && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
+      return to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
+    };
+    getOperation().walk([&](ops::LinearOp linear) {
+      if (!ops::element_of(linear.getX()).isF32()) return;
+      const mlir::Type operand = operand_of(linear);
       if (operand.isF32()) return;
       mlir::OpResult x = narrowable(linear.getX());
       if (!x) return;
       for (mlir::Operation* user : x.getUsers()) {
         auto other = mlir::dyn_cast<ops::LinearOp>(user);
-        if (!other || other.getX() != x || ops::element_of(other.getWeight()) != weight) return;
+        if (!other || other.getX() != x || operand_of(other) != operand) return;
       }
       x.setType(mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand));
     });

@@ -24,7 +24,7 @@ struct Bucket {
 // What a compile is asked for; kept in the module as attributes, so that `llmc-opt` can run single passes on text.
 //   llm.target = "sm_61"          the row of compiler/targets
 //   llm.buckets = [[1, 1, 1], ...]
-//   llm.activations = "f32"       keep float32 operands on every target
+//   llm.activations = "f32"       keep float32 operands on every target; "int8": int8 for quantized weights wherever possible
 //   llm.force_variant = {linear = "naive"}
 //   llm.tuning = "llmc-tuning 1\n..."  measured times of the target's kernels (passes/Tuning.h)
 //   llm.gemm = "cublas"           linear layers of many tokens go to cuBLAS where both types are the same; "auto" and "native": none does

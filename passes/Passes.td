@@ -67,6 +67,25 @@ def ExpandBuckets : Pass<"expand-buckets", "mlir::ModuleOp"> {
   }];
 }
 
+def QuantizeActivations : Pass<"quantize-activations", "mlir::ModuleOp"> {
+  let summary = "Quantize the inputs of linear layers on integer codes to int8";
+  let description = [{
+    Why: an instruction that multiplies four pairs of bytes and adds the products to an int32 (dp4a, VNNI) does the work of four fused multiply-adds, and
+    needs no conversion of the weights. Each row gets a scale for each group of columns, in a launch of its own that all projections of the same input
+    share. Done per bucket, on targets whose row says so, where the predicted cost is lower; `--activations f32` turns it off, `--activations int8` takes it wherever it can. Codes that are no
+    integers, and groups that are no multiple of the target's, keep their float32 input.
+  }];
+}
+
+def DequantizeWeights : Pass<"dequantize-weights", "mlir::ModuleOp"> {
+  let summary = "Where a step has many tokens, make a quantized weight dense before its product";
+  let description = [{
+    Why: with many tokens a projection is bound by arithmetic, and the kernels of dense 16-bit weights have the best of it; writing the weight once
+    and reading it again costs less than unpacking it in every tile. Done per bucket, where the predicted cost is lower. The weight is
+    rounded to the type of the operands, which is what a dequantized checkpoint would hold.
+  }];
+}
+
 def FuseEpilogues : Pass<"fuse-epilogues", "mlir::ModuleOp"> {
   let summary = "Fold norms, activations and residual additions into the projections around them";
   let description = [{

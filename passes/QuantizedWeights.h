@@ -13,7 +13,7 @@ class QuantizedWeights {
  public:
   explicit QuantizedWeights(ExecSymbols& symbols) : symbols_(symbols), builder_(symbols.module().getContext()) {}
 
-  // The buffer of a quantized llm.weight, in the layout of the target.
+  // The buffer of a quantized llm.weight, in the layout of the target: repacked, or made from dense parts.
   llm::Result<exec::WeightOp> weight(ops::WeightOp source);
   // The columns of a checkpoint sorted by the group that tensor `group_of` gives them: i32 [cols].
   llm::Result<exec::WeightOp> order(llvm::StringRef group_of, int64_t cols, int64_t group);
@@ -25,8 +25,10 @@ class QuantizedWeights {
   View pointer_to(exec::WeightOp weight);
   exec::WeightOp add(mlir::Location loc, const std::string& name, mlir::ArrayAttr parts, int64_t rows, int64_t cols,
                      mlir::Type element, llvm::StringRef layout, int64_t bytes);
+  int64_t order_of(exec::WeightOp weight) const;
   void packed(LaunchBuilder& l, ops::PackedAttr view);
   void scales(LaunchBuilder& l, ops::ScalesAttr view);
+  llm::Status quantize(exec::WeightOp weight, ops::PartAttr part, int64_t first_row);
   llm::Status repack(exec::WeightOp weight, ops::QuantizedPartAttr part, int64_t first_row);
 
   ExecSymbols& symbols_;
@@ -37,7 +39,12 @@ class QuantizedWeights {
   std::map<std::string, mlir::Value> sources_, pointers_;  // of program_, by the name of tensor and weight
 };
 
-// The shape of a quantized weight as its target stores it.
-llm::QuantizedShape quantized_shape(ops::QuantizedType type, int64_t rows, int64_t cols, TargetKind target);
+constexpr int kFragmentOrder = 8;
+
+// The order of a weight's codes in memory (quantized_layout.h): one for all kernels of the module's target.
+int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
+
+// The shape of a quantized weight as the module's target stores it.
+llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
 
 }  // namespace llmc

@@ -28,6 +28,13 @@ struct Schedule : impl::ScheduleBase<Schedule> {
     return variant && variant->waits_itself;
   }
 
+  // A kernel that starts early loads its weights before it waits: not where they are made just before.
+  bool writes_weights(exec::LaunchOpInterface launch) {
+    auto op = mlir::dyn_cast<exec::LaunchOp>(launch.getOperation());
+    auto kernel = op ? getOperation().lookupSymbol<exec::KernelOp>(op.getKernel()) : exec::KernelOp();
+    return kernel && kernel.getFamily() == "dequantize";
+  }
+
   void schedule(exec::ProgramOp program, bool dependent_launch) {
     std::vector<exec::LaunchOpInterface> launches = launches_of(program);
     std::map<std::string, ObjectState> objects;
@@ -49,7 +56,7 @@ struct Schedule : impl::ScheduleBase<Schedule> {
       reach.push_back(before);
       exec::LaunchOpInterface launch = launches[i];
       launch.setAfterAttr(b.getDenseI64ArrayAttr(after));
-      if (dependent_launch && after.size() == 1 && starts_early(launch))
+      if (dependent_launch && after.size() == 1 && starts_early(launch) && !writes_weights(launches[static_cast<size_t>(after[0])]))
         mlir::cast<exec::LaunchOp>(launch.getOperation())
             .setProgrammatic(mlir::isa<exec::LaunchOp>(launches[static_cast<size_t>(after[0])].getOperation()));
     }

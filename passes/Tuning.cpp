@@ -29,6 +29,32 @@ bool read_number(std::string_view text, Number least, Number& number) {
   return error == std::errc() && end == text.data() + text.size() && number >= least && std::isfinite(static_cast<double>(number));
 }
 
+constexpr const char* kCodes[] = {"u2", "u4", "u8", "e4m3", "nf4", "fp4"};  // by llm::CodeType
+
+// The family, and of quantized weights what else their kernels depend on: "linear_quantized/u4/128/8/0", code, group, order, group of int8
+// activations.
+std::string family_text(const KernelShape& s) {
+  if (!s.code) return s.family;
+  std::string text = s.family + "/" + kCodes[static_cast<size_t>(*s.code)];
+  for (const int64_t number : {s.group, static_cast<int64_t>(s.interleave), s.int8_group}) text += "/" + std::to_string(number);
+  return text;
+}
+
+bool read_family(std::string_view text, KernelShape& s) {
+  s.family = text.substr(0, text.find('/'));
+  if (s.family.size() == text.size()) return true;
+  std::vector<std::string_view> parts;
+  for (std::string_view rest = text.substr(s.family.size() + 1);;) {
+    parts.push_back(rest.substr(0, rest.find('/')));
+    if (parts.back().size() == rest.size()) break;
+    rest.remove_prefix(parts.back().size() + 1);
+  }
+  if (parts.size() != 4) return false;
+  for (size_t i = 0; i < std::size(kCodes); ++i)
+    if (parts[0] == kCodes[i]) s.code = static_cast<llm::CodeType>(i);
+  return s.code && read_number<int64_t>(parts[1], 1, s.group) && read_number(parts[2], 0, s.interleave) && read_number<int64_t>(parts[3], 0, s.int8_group);
+}
+
 // The words of a line, without its comment.
 std::vector<std::string_view> words_of(std::string_view line) {
   constexpr std::string_view kBlanks = " \t\r";
@@ -47,11 +73,12 @@ std::string read_measurement(const std::vector<std::string_view>& words, Measure
   if (words.size() != kColumnCount)
     return "found " + std::to_string(words.size()) + " columns, expected " + std::to_string(kColumnCount) + ": " + kColumns;
   KernelShape& s = m.shape;
-  m.target = words[0], s.family = words[1], m.variant = words[13];
+  m.target = words[0], m.variant = words[13];
   const auto wrong = [&](size_t column, const char* name, const char* expected) {
     return std::string(name) + " is '" + std::string(words[column]) + "', expected " + expected;
   };
   if (const auto target = find_target(m.target, nullptr); !target || (*target)->name != m.target) return "no target is named '" + m.target + "'";
+  if (!read_family(words[1], s)) return wrong(1, "family", "a name, for quantized weights with /code/group/order/int8 group behind it");
   const std::pair<const char*, std::optional<ScalarType>*> types[] = {{"weight", &s.weight}, {"operand", &s.operand}, {"kv", &s.kv}};
   for (size_t i = 0; i < std::size(types); ++i)
     if (!read_type(words[2 + i], *types[i].second)) return wrong(2 + i, types[i].first, "f32, f16, bf16 or -");
@@ -76,7 +103,7 @@ std::string decimal(const char* format, double value) {
 
 std::string shape_key(std::string_view target, const KernelShape& s) {
   std::string key(target);
-  for (const std::string& word : {s.family, type_text(s.weight), type_text(s.operand), type_text(s.kv)}) key += " " + word;
+  for (const std::string& word : {family_text(s), type_text(s.weight), type_text(s.operand), type_text(s.kv)}) key += " " + word;
   for (const int64_t number : {s.head_dim, s.rows, s.cols, s.k, s.least_row_tiles}) key += " " + std::to_string(number);
   return key;
 }

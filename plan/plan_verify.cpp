@@ -238,7 +238,7 @@ class Verifier {
       bytes = w.rows * sizeof(int32_t);
     } else {
       const auto& q = w.quantization;
-      if (!q || !dtype_bytes(w.dtype, element) || q->code > static_cast<uint8_t>(CodeType::kFp4) || (q->interleave != 1 && q->interleave != 16))
+      if (!q || !dtype_bytes(w.dtype, element) || q->code > static_cast<uint8_t>(CodeType::kFp4) || (q->interleave != 1 && q->interleave != 8 && q->interleave != 16))
         return bad("weight " + w.name + " of unknown type or layout");
       const auto layout = quantized_layout({static_cast<CodeType>(q->code), w.rows, w.cols, q->group, element, q->zeros, q->interleave});
       if (!layout) return bad("weight " + w.name + " of impossible shape");

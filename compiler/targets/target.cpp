@@ -25,9 +25,9 @@ constexpr ScalarType kF32 = ScalarType::kF32, kF16 = ScalarType::kF16, kBF16 = S
 // guide, table "technical specifications per compute capability".
 const std::vector<Target> kTargets = {
     // clang-format off
-    // name, kind, arch, cc, features, shared, l2 KiB, units, GB/s, fp32, matrix, launch us, f16 op, bf16 op, flags, typical
+    // name, kind, arch, cc, features, shared, l2 KiB, units, GB/s, fp32, matrix, launch us, f16 op, bf16 op, flags, typical, persistent tokens, int8 group
     {"sm_60", TargetKind::kCuda, "sm_60", 60, llm::kFastF16Math, 48 * kKiB, 4096, 56, 732, 9.3, 0, 2.5, kF32, kF32, "", "Tesla P100"},
-    {"sm_61", TargetKind::kCuda, "sm_61", 61, llm::kDp4a, 48 * kKiB, 2816, 28, 484, 11.3, 0, 2.5, kF32, kF32, "", "GTX 1080 Ti"},
+    {"sm_61", TargetKind::kCuda, "sm_61", 61, llm::kDp4a, 48 * kKiB, 2816, 28, 484, 11.3, 0, 2.5, kF32, kF32, "", "GTX 1080 Ti", 0, 0, 32},
     {"sm_70", TargetKind::kCuda, "sm_70", 70, kVolta, 96 * kKiB, 6144, 80, 900, 15.7, 125, 2.0, kF16, kF32, "", "Tesla V100"},
     {"sm_75", TargetKind::kCuda, "sm_75", 75, kTuring, 64 * kKiB, 4096, 40, 320, 8.1, 65, 2.0, kF16, kF32, "", "Tesla T4"},
     {"sm_80", TargetKind::kCuda, "sm_80", 80, kAmpere, 163 * kKiB, 40960, 108, 1555, 19.5, 312, 1.5, kF16, kBF16, "", "A100"},
@@ -36,10 +36,10 @@ const std::vector<Target> kTargets = {
     {"sm_90", TargetKind::kCuda, "sm_90a", 90, kHopper, 227 * kKiB, 51200, 132, 4300, 67, 790, 1.3, kF16, kBF16, "", "H200", 3, 8},
     {"sm_100", TargetKind::kCuda, "sm_100", 100, kAda, 227 * kKiB, 129024, 148, 8000, 75, 2250, 1.3, kF16, kBF16, "", "B200"},
     {"sm_120", TargetKind::kCuda, "sm_120", 120, kAda, 99 * kKiB, 98304, 170, 1792, 105, 210, 1.3, kF16, kBF16, "", "RTX 5090"},
-    {"x86-64-v3", TargetKind::kX86, "x86-64-v3", 0, llm::kAvx2, 0, 8192, 2, 30, 0.2, 0, 2, kF32, kF32, "", "AVX2 desktop"},
-    {"x86-64-v4", TargetKind::kX86, "x86-64-v4", 0, kV4, 0, 32768, 2, 30, 0.35, 0, 2, kF32, kF32, "", "Skylake-SP"},
-    {"x86-64-v4-bf16", TargetKind::kX86, "x86-64-v4", 0, kV4Bf16, 0, 32768, 2, 32, 0.35, 0.7, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni", "Zen 4"},
-    {"x86-64-amx", TargetKind::kX86, "x86-64-v4", 0, kAmx, 0, 65536, 2, 30, 0.35, 5, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni,-mamx-tile,-mamx-bf16,-mamx-int8", "Sapphire Rapids"},
+    {"x86-64-v3", TargetKind::kX86, "x86-64-v3", 0, llm::kAvx2, 0, 8192, 2, 30, 0.2, 0, 2, kF32, kF32, "", "AVX2 desktop", 0, 0, 32},
+    {"x86-64-v4", TargetKind::kX86, "x86-64-v4", 0, kV4, 0, 32768, 2, 30, 0.35, 0, 2, kF32, kF32, "", "Skylake-SP", 0, 0, 32},
+    {"x86-64-v4-bf16", TargetKind::kX86, "x86-64-v4", 0, kV4Bf16, 0, 32768, 2, 32, 0.35, 0.7, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni", "Zen 4", 0, 0, 32},
+    {"x86-64-amx", TargetKind::kX86, "x86-64-v4", 0, kAmx, 0, 65536, 2, 30, 0.35, 5, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni,-mamx-tile,-mamx-bf16,-mamx-int8", "Sapphire Rapids", 0, 0, 32},
     // clang-format on
 };
 

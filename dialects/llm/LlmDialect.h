@@ -26,5 +26,9 @@ inline int64_t width_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorTyp
 inline mlir::Type element_of(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()).getElementType(); }
 // The element type of a quantized weight, or null.
 inline QuantizedType quantized_of(mlir::Value v) { return mlir::dyn_cast<QuantizedType>(element_of(v)); }
+// The element type of an activation in int8, or null.
+inline Int8RowsType int8_rows_of(mlir::Value v) { return mlir::dyn_cast<Int8RowsType>(element_of(v)); }
+// Whether a linear layer with such a weight [N, k] can take activations in int8 groups of `group`.
+bool takes_int8_rows(QuantizedType weight, int64_t k, int64_t group);
 
 }  // namespace llmc::ops

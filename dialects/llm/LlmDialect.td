@@ -56,6 +56,22 @@ def Llm_QuantizedType : TypeDef<Llm_Dialect, "Quantized"> {
   }];
 }
 
+def Llm_Int8RowsType : TypeDef<Llm_Dialect, "Int8Rows"> {
+  let mnemonic = "int8_rows";
+  let summary = "The element of an activation [rows, K] whose rows are quantized to int8";
+  let description = [{
+    x[r, k] is about code * scale, with codes from -127 to 127 and a scale for each row and each `group` columns. Beside codes and scales stand the
+    sums of the codes of each group, which the zero points of weights need. Codes do not stand in the order of the columns, but as weights of `bits` bits unpack:
+    docs/quantization.md has the layout.
+    ```mlir
+    tensor<?x4096x!llm.int8_rows<group 32, bits 4>>
+    ```
+  }];
+  let parameters = (ins "int64_t":$group, "int64_t":$bits);
+  let assemblyFormat = "`<` `group` $group `,` `bits` $bits `>`";
+  let genVerifyDecl = 1;
+}
+
 def Llm_PackedAttr : AttrDef<Llm_Dialect, "Packed"> {
   let mnemonic = "packed";
   let summary = "Integers packed into the words of a checkpoint tensor: PackedView of kernels_templates/abi.h";

@@ -46,7 +46,7 @@ LogicalResult WeightOp::verify() {
       continue;
     }
     auto part = mlir::cast<PartAttr>(attr);
-    if (quantized) return emitOpError("is quantized, but has the part ") << part;
+    if (quantized && quantized.getOrdered()) return emitOpError("is ordered, but has the dense part ") << part;
     if (part.getRowBegin() < 0 || part.getRowEnd() <= part.getRowBegin()) return emitOpError("has an empty row range in ") << part;
     if (part.getColBegin() < 0 || part.getColEnd() - part.getColBegin() != cols)
       return emitOpError("needs parts of ") << cols << " columns, found " << part;
@@ -85,12 +85,29 @@ LogicalResult AddRmsNormOp::verify() {
   return success();
 }
 
+LogicalResult QuantizeRowsOp::verify() {
+  if (width_of(getX()) % int8_rows_of(getResult()).getGroup() != 0)
+    return emitOpError("width ") << width_of(getX()) << " is not a multiple of the group, " << int8_rows_of(getResult()).getGroup();
+  return verify_unary(*this);
+}
+
 LogicalResult LinearOp::verify() {
   const auto weight = shape_of(getWeight());
+  if (const Int8RowsType x = int8_rows_of(getX())) {
+    const QuantizedType w = quantized_of(getWeight());
+    if (!w || !takes_int8_rows(w, weight[1], x.getGroup()) || w.storedBits() != x.getBits())
+      return emitOpError("cannot multiply ") << x << " with a weight of " << element_of(getWeight());
+  }
   if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
   if (width_of(getResult()) != weight[0]) return emitOpError("result width ") << width_of(getResult()) << " differs from the weight's rows " << weight[0];
   if (getBias() && shape_of(getBias())[0] != weight[0])
     return emitOpError("bias of ") << shape_of(getBias())[0] << " elements, expected " << weight[0];
+  return success();
+}
+
+LogicalResult DequantizeOp::verify() {
+  if (shape_of(getWeight()) != shape_of(getResult())) return emitOpError("operand and result must have the same shape");
+  if (quantized_of(getWeight()).getOrdered()) return emitOpError("takes no ordered weight");
   return success();
 }
 

@@ -17,6 +17,9 @@ def Vector : TensorRankOf<[FloatElement], [1]>;
 def QuantizedElement : Type<CPred<"::mlir::isa<::llmc::ops::QuantizedType>($_self)">, "quantized">;
 def QuantizedMatrix : TensorRankOf<[QuantizedElement], [2]>;
 
+def Int8RowsElement : Type<CPred<"::mlir::isa<::llmc::ops::Int8RowsType>($_self)">, "int8 rows">;
+def Int8Activation : TensorRankOf<[Int8RowsElement], [2]>;
+
 def Llm_WeightOp : Llm_Op<"weight"> {
   let summary = "A weight, assembled from ranges of checkpoint tensors stacked along the rows";
   let description = [{
@@ -25,7 +28,8 @@ def Llm_WeightOp : Llm_Op<"weight"> {
     ```mlir
     %w = llm.weight [#llm.part<"model.layers.0.self_attn.q_proj.weight" rows 0 to 64 cols 0 to 64>] : tensor<64x64xbf16>
     ```
-    Quantized weights have a `#llm.quantized_part` for each source module instead, which `init` kernels bring into the layout of the target.
+    Quantized weights have a `#llm.quantized_part` for each source module instead, which `init` kernels bring into the layout of the target; or
+    the parts of a dense weight, which `init` kernels quantize.
     A vector of i32 holds the group of each column of such a weight (g_idx).
   }];
   let arguments = (ins TypedArrayAttrBase<AnyAttrOf<[Llm_PartAttr, Llm_QuantizedPartAttr]>, "parts">:$parts);
@@ -85,11 +89,30 @@ def Llm_AddRmsNormOp : Llm_Op<"add_rms_norm"> {
   let hasVerifier = 1;
 }
 
+def Llm_QuantizeRowsOp : Llm_Op<"quantize_rows"> {
+  let summary = "Each group of columns of a row as int8: scale = max |x| / 127, code = x / scale rounded to the nearest, ties to even";
+  let description = [{
+    The input of linear layers whose weights are integer codes, once for all that share it. A group of zeros has the scale 0.
+  }];
+  let arguments = (ins F32Activation:$x);
+  let results = (outs Int8Activation:$result);
+  let assemblyFormat = "$x attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
+}
+
 def Llm_LinearOp : Llm_Op<"linear"> {
-  let summary = "x @ weight^T (+ bias), accumulated in float32";
-  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias);
+  let summary = "x @ weight^T (+ bias), accumulated in float32; products of int8 rows with integer codes in int32 for each group";
+  let arguments = (ins AnyTypeOf<[Activation, Int8Activation]>:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias);
   let results = (outs F32Activation:$result);
   let assemblyFormat = "$x `,` $weight (`bias` $bias^)? attr-dict `:` functional-type(operands, $result)";
+  let hasVerifier = 1;
+}
+
+def Llm_DequantizeOp : Llm_Op<"dequantize", [Pure]> {
+  let summary = "A quantized weight as a dense one, rounded to the result's type: for steps of many tokens";
+  let arguments = (ins QuantizedMatrix:$weight);
+  let results = (outs Matrix:$result);
+  let assemblyFormat = "$weight attr-dict `:` functional-type(operands, $result)";
   let hasVerifier = 1;
 }
 
@@ -103,8 +126,8 @@ def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSi
       "add":   result = residual + p; with `norm_weight` also scaled = result * norm_weight, and squares_out = the sums of squares of 16
                columns of the result each: what the next norm's projections take as x and `squares`.
   }];
-  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares,
-                       Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
+  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias,
+                       Optional<F32Activation>:$squares, Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
   let results = (outs Activation:$result, Optional<Activation>:$scaled, Optional<F32Activation>:$squares_out);
   let assemblyFormat = [{
     $epilogue $x `,` $weight (`bias` $bias^)? (`squares` $squares^)? (`residual` $residual^)? (`norm` $norm_weight^)? attr-dict
@@ -123,7 +146,8 @@ def Llm_LinearRopeKvOp : Llm_Op<"linear_rope_kv", [AttrSizedOperandSegments]> {
   let description = [{
     As llm.fused_linear with the epilogue "plain", the heads of q, k and v one behind the other in its result, and llm.rope_kv_write behind it.
   }];
-  let arguments = (ins Activation:$x, Matrix:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares, F32Activation:$table,
+  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias, Optional<F32Activation>:$squares,
+                       F32Activation:$table,
                        Llm_KvCacheType:$cache, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$head_dim, F64Attr:$eps);
   let results = (outs F32Activation:$q_out, Llm_KvCacheType:$cache_out);
   let assemblyFormat = [{

@@ -1,4 +1,4 @@
-// The type of quantized weights: text, verifier, codes.
+// The types of quantized weights and activations: text, verifiers, codes.
 #include "dialects/llm/LlmDialect.h"
 #include "mlir/IR/DialectImplementation.h"
 
@@ -70,6 +70,17 @@ void QuantizedType::print(mlir::AsmPrinter& printer) const {
   if (getZeros()) printer << ", zeros";
   if (getOrdered()) printer << ", ordered";
   printer << ">";
+}
+
+mlir::LogicalResult Int8RowsType::verify(llvm::function_ref<mlir::InFlightDiagnostic()> error, int64_t group, int64_t bits) {
+  // A group is whole words of codes.
+  if (group <= 0 || group % 32 != 0) return error() << "int8 rows have groups of a multiple of 32 columns, found " << group;
+  if (bits != 2 && bits != 4 && bits != 8) return error() << "int8 rows are for weights of 2, 4 or 8 bits, found " << bits;
+  return mlir::success();
+}
+
+bool takes_int8_rows(QuantizedType weight, int64_t k, int64_t group) {
+  return weight.isInteger() && k % group == 0 && weight.getGroup() % group == 0;
 }
 
 }  // namespace llmc::ops

@@ -7,6 +7,16 @@ enum class Epilogue { kPlain, kGlu, kAdd, kRope };
 
 KERNEL_FN const FusedLinearArgs& linear_of(const FusedLinearArgs& args) { return args; }
 KERNEL_FN const FusedLinearArgs& linear_of(const LinearRopeArgs& args) { return args.linear; }
+KERNEL_FN const FusedLinearArgs& linear_of(const QuantizedFusedArgs& args) { return args.linear; }
+KERNEL_FN const FusedLinearArgs& linear_of(const QuantizedRopeArgs& args) { return args.rope.linear; }
+
+// What load_unit and finish_unit take: the block without what only the product needs.
+template <typename Args>
+KERNEL_FN const Args& epilogue_of(const Args& args) {
+  return args;
+}
+KERNEL_FN const FusedLinearArgs& epilogue_of(const QuantizedFusedArgs& args) { return args.linear; }
+KERNEL_FN const LinearRopeArgs& epilogue_of(const QuantizedRopeArgs& args) { return args.rope; }
 
 // A unit of a head of q, k or v: its eight dims and those that they are rotated with, or 16 dims as they are.
 struct RopeUnit {

@@ -67,8 +67,8 @@ KERNEL_FN void linear_quantized_gemv(const LinearQuantizedArgs& args, Tile tile,
         }
 #pragma unroll
         for (int r = 0; r < Rows; ++r) {
-          const float4 v = *reinterpret_cast<const float4*>(x[r] + static_cast<i64>(chunk) * kChunk + t * kPerWord + q);
-          const float value[4] = {v.x, v.y, v.z, v.w};
+          float value[4];
+          load4(x[r] + static_cast<i64>(chunk) * kChunk + t * kPerWord + q, value);
 #pragma unroll
           for (int c = 0; c < Columns; ++c) {
 #pragma unroll

@@ -7,14 +7,13 @@
 
 // K and the groups are multiples of 8. Tile and threads as linear_tiled; kTableBytes more of shared memory, before its
 // own.
-template <typename Code, typename S, typename A, int Rows, int Columns>
+template <typename Code, typename S, typename A, int Rows, int Columns, int Interleave>
 KERNEL_FN void linear_quantized_tiled(const LinearQuantizedArgs& args, Tile tile, char* shared) {
   constexpr int kPerWord = 32 / Code::kBits;
   float* table = reinterpret_cast<float*>(shared);
   fill_table<Code>(table);
   if (kHasTable<Code>) __syncthreads();
-  const i64 rows = args.counts->rows[args.row_count], groups = (args.k + args.group - 1) / args.group,
-            words = code_words(args.k, Code::kBits);
+  const i64 rows = args.counts->rows[args.row_count], groups = (args.k + args.group - 1) / args.group;
   tiled_product<Rows, Columns>(
       rows, args.n, args.k, tile, shared + kTableBytes,
       [&](i64 row, i64 k0, float(&out)[8]) {
@@ -26,14 +25,15 @@ KERNEL_FN void linear_quantized_tiled(const LinearQuantizedArgs& args, Tile tile
           for (int j = 0; j < 8; ++j) out[j] = 0.0f;
           return;
         }
-        const u32* codes = static_cast<const u32*>(args.codes) + column * words + k0 / kPerWord;
-        const i64 group = column * groups + k0 / args.group;
+        const u32* codes =
+            static_cast<const u32*>(args.codes) + word_index(column, k0 / kPerWord, args.k, Code::kBits, Interleave);
+        const i64 group = interleaved_index(column, k0 / args.group, groups, Interleave);
         const float scale = to_float(static_cast<const S*>(args.scales)[group]);
         const float zero =
             static_cast<float>(args.zeros ? static_cast<i32>(args.zeros[group]) : static_cast<i32>(args.zero));
         const PlaceOffsets<Code> offsets = place_offsets<Code>(Code::kInteger ? zero : 0.0f);
-        const u32 shifted =
-            kPerWord == 16 && k0 % 16 ? codes[0] >> 16 : codes[0];  // eight codes of 2 bits are half a word
+        const u32 shifted = kPerWord == 16 && k0 % 16 ? codes[0] >> 16  // eight codes of 2 bits are half a word
+                                                      : consecutive_codes(codes[0], Code::kBits, Interleave);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
           const u32 word = j < kPerWord ? shifted : codes[1];

@@ -14,72 +14,42 @@
 // multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
-// A stage of the ring holds kStreamDepth values of `Units` * 16 weight rows and of 8 * `TokenTiles` tokens.
-template <int Units, int TokenTiles>
-struct StreamTile {
-  static constexpr int kUnit = 16, kRows = Units * kUnit, kTokens = 8 * TokenTiles;
-  static constexpr int kStageBytes = (kRows + kTokens) * kStreamRowBytes;
+// The sums of a tile of `Units` * 16 weight rows and 8 * `TokenTiles` tokens. `KWarps` of the warps share a stage's K; where these are not
+// all of them, the others have other units.
+template <int Units, int TokenTiles, int KWarps = kStreamWarps>
+struct StreamSums {
+  static constexpr int kUnits = Units, kUnit = 16, kRows = Units * kUnit, kTokens = 8 * TokenTiles;
+  static constexpr int kWarpUnits = Units * KWarps / kStreamWarps;
   static constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
-  static constexpr int kPartialBytes = kStreamWarps * kPartial * 4;  // [warp, token, row]
+  static constexpr int kPartialBytes = KWarps * kPartial * 4;  // [warp, token, row]
+  static constexpr int kFillers = 2 * Units;                   // warps that fill a stage
+  static_assert(kWarpUnits * kStreamWarps == Units * KWarps, "whole units");
 
-  float sum[Units][TokenTiles][4];
-  u32 token_at[TokenTiles];  // of this lane's tokens in a stage
+  float sum[kWarpUnits][TokenTiles][4];
 
-  // `rows`: tokens that there are, at least one; lanes without one repeat the last.
-  KERNEL_FN explicit StreamTile(i64 rows) {
-    const int lane = threadIdx.x % kWarp, g = lane / 4;
-#pragma unroll
-    for (int m = 0; m < TokenTiles; ++m)
-      token_at[m] = (kRows + static_cast<u32>(min_of(i64{m * 8 + g}, rows - 1))) * kStreamRowBytes + lane_offset();
-    clear();
-  }
+  KERNEL_FN static int k_warp() { return threadIdx.x / kWarp % KWarps; }
+  KERNEL_FN static int first_unit() { return threadIdx.x / kWarp / KWarps * kWarpUnits; }
+
   KERNEL_FN void clear() {
 #pragma unroll
-    for (int u = 0; u < Units; ++u)
+    for (int u = 0; u < kWarpUnits; ++u)
 #pragma unroll
       for (int m = 0; m < TokenTiles; ++m)
 #pragma unroll
         for (int j = 0; j < 4; ++j) sum[u][m][j] = 0.0f;
   }
 
-  // Of this lane's eight values within a stage's row.
-  KERNEL_FN static u32 lane_offset() { return threadIdx.x / kWarp * 64 + threadIdx.x % 4 * 16; }
-
-  // Adds the products of a stage, and arrives at `empty` when it is read.
-  template <typename W>
-  KERNEL_FN void multiply(const char* stage, u32 empty) {
-    const int lane = threadIdx.x % kWarp, g = lane / 4;
-    const u32 offset = lane_offset();
-    const auto load = [&](u32 at) { return *reinterpret_cast<const uint4*>(stage + at); };
-    uint4 low[Units], high[Units], token[TokenTiles];
-#pragma unroll
-    for (int u = 0; u < Units; ++u) {
-      low[u] = load((u * kUnit + g) * kStreamRowBytes + offset);
-      high[u] = load((u * kUnit + g + 8) * kStreamRowBytes + offset);
-    }
-#pragma unroll
-    for (int m = 0; m < TokenTiles; ++m) token[m] = load(token_at[m]);
-    mbarrier_arrive_warp(empty);
-#pragma unroll
-    for (int u = 0; u < Units; ++u) {
-#pragma unroll
-      for (int m = 0; m < TokenTiles; ++m) {
-        mma_16816<W>(sum[u][m], low[u].x, high[u].x, low[u].y, high[u].y, token[m].x, token[m].y);
-        mma_16816<W>(sum[u][m], low[u].z, high[u].z, low[u].w, high[u].w, token[m].z, token[m].w);
-      }
-    }
-  }
-
   // This warp's sums to shared memory.
   KERNEL_FN void leave_sums(float* partial) const {
-    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    float* mine = partial + k_warp() * kPartial + first_unit() * kUnit;
 #pragma unroll
-    for (int u = 0; u < Units; ++u) {
+    for (int u = 0; u < kWarpUnits; ++u) {
 #pragma unroll
       for (int m = 0; m < TokenTiles; ++m) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          partial[warp * kPartial + (m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
+          mine[(m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
         }
       }
     }
@@ -125,9 +95,57 @@ struct StreamTile {
       const float* sums = partial + (job.exists ? job.token * kPartialStride + job.u * kUnit + job.lane : 0);
       float total = sums[0];
 #pragma unroll
-      for (int p = 1; p < kStreamWarps; ++p) total += sums[p * kPartial];
+      for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
       finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists,
                                   job.lane, places);
+    }
+  }
+};
+
+// A stage of the ring holds kStreamDepth values of the weight rows, then of the tokens.
+template <int Units, int TokenTiles>
+struct StreamTile : StreamSums<Units, TokenTiles> {
+  using Sums = StreamSums<Units, TokenTiles>;
+  using Sums::kRows, Sums::kTokens, Sums::kUnit, Sums::sum;
+  static constexpr int kDepth = kStreamDepth, kTokenRowBytes = kStreamRowBytes, kWeightBytes = kRows * kStreamRowBytes;
+  static constexpr int kStageBytes = kWeightBytes + kTokens * kStreamRowBytes;
+
+  u32 token_at[TokenTiles];  // of this lane's tokens in a stage
+
+  // `rows`: tokens that there are, at least one; lanes without one repeat the last.
+  KERNEL_FN explicit StreamTile(i64 rows) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+#pragma unroll
+    for (int m = 0; m < TokenTiles; ++m)
+      token_at[m] = (kRows + static_cast<u32>(min_of(i64{m * 8 + g}, rows - 1))) * kStreamRowBytes + lane_offset();
+    this->clear();
+  }
+
+  // Of this lane's eight values within a stage's row.
+  KERNEL_FN static u32 lane_offset() { return threadIdx.x / kWarp * 64 + threadIdx.x % 4 * 16; }
+
+  // Adds the products of a stage, and arrives at `empty` when it is read.
+  template <typename W>
+  KERNEL_FN void multiply(const char* stage, u32 empty) {
+    const int lane = threadIdx.x % kWarp, g = lane / 4;
+    const u32 offset = lane_offset();
+    const auto load = [&](u32 at) { return *reinterpret_cast<const uint4*>(stage + at); };
+    uint4 low[Units], high[Units], token[TokenTiles];
+#pragma unroll
+    for (int u = 0; u < Units; ++u) {
+      low[u] = load((u * kUnit + g) * kStreamRowBytes + offset);
+      high[u] = load((u * kUnit + g + 8) * kStreamRowBytes + offset);
+    }
+#pragma unroll
+    for (int m = 0; m < TokenTiles; ++m) token[m] = load(token_at[m]);
+    mbarrier_arrive_warp(empty);
+#pragma unroll
+    for (int u = 0; u < Units; ++u) {
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m) {
+        mma_16816<W>(sum[u][m], low[u].x, high[u].x, low[u].y, high[u].y, token[m].x, token[m].y);
+        mma_16816<W>(sum[u][m], low[u].z, high[u].z, low[u].w, high[u].w, token[m].z, token[m].w);
+      }
     }
   }
 };
@@ -163,25 +181,46 @@ KERNEL_FN void stream_weights(const StreamRows& rows, i64 k, u32 chunk, u32 dest
 }
 
 // The same of the tokens `first`, `first` + `step`, ...
+template <int Depth = kStreamDepth>
 KERNEL_FN void stream_tokens(const char* x, i64 k, u32 chunk, u32 destination, int first, int step, int tokens) {
-  const u32 at = chunk * kStreamDepth + threadIdx.x % kWarp * 8;
-  const bool valid = at < k;
-  for (int r = first; r < tokens; r += step)
-    copy_async16(destination + r * kStreamRowBytes, x + r * k * 2 + (valid ? at * 2ll : 0), valid);
+  for (int r = first; r < tokens; r += step) {
+#pragma unroll
+    for (int part = 0; part < Depth; part += kWarp * 8) {
+      const u32 at = chunk * Depth + part + threadIdx.x % kWarp * 8;
+      const bool valid = at < k;
+      copy_async16(destination + r * (Depth * 2 + 64) + part * 2, x + r * k * 2 + (valid ? at * 2ll : 0), valid);
+    }
+  }
 }
 
-template <typename W, typename A, typename KV, int Units, int TokenTiles, int Stages, Epilogue Kind, typename Args>
+// What a stage holds of a dense weight. Quantized ones: linear_quantized_stream.h.
+template <typename W, int Units, int TokenTiles>
+struct DenseStream : StreamTile<Units, TokenTiles> {
+  template <typename Args>
+  KERNEL_FN DenseStream(const Args&, i64 rows) : StreamTile<Units, TokenTiles>(rows) {}
+
+  // A warp copies a half unit's share of a chunk of K into its part of a stage.
+  template <Epilogue Kind, typename Args>
+  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int half, u32 chunk, u32 stage) {
+    stream_weights(stream_rows<Kind>(all, unit, half % 2), linear_of(all).k, chunk,
+                   stage + half * 8 * kStreamRowBytes + threadIdx.x % kWarp * 16);
+  }
+  // Adds the products of a stage, and arrives at `empty` when it is read.
+  KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32) { this->template multiply<W>(stage, empty); }
+};
+
+// `Stream` as DenseStream; W: the type of bias and norm weights.
+template <typename Stream, typename W, typename A, typename KV, int Stages, Epilogue Kind, typename Args>
 KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
-  using Stream = StreamTile<Units, TokenTiles>;
   const FusedLinearArgs& args = linear_of(all);
-  constexpr int kTokens = Stream::kTokens, kFillers = 2 * Units;
+  constexpr int kTokens = Stream::kTokens, Units = Stream::kUnits, kFillers = Stream::kFillers;
   float* partial = reinterpret_cast<float*>(shared + Stages * Stream::kStageBytes);
-  float* scale = partial + kStreamWarps * Stream::kPartial;  // [token]
+  float* scale = partial + Stream::kPartialBytes / sizeof(float);  // [token]
   const u32 ring = shared_address(shared);
   const u32 full = shared_address(scale + kTokens), empty = full + Stages * 8, scaled = empty + Stages * 8;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 
-  const u32 chunks = static_cast<u32>((args.k + kStreamDepth - 1) / kStreamDepth);
+  const u32 chunks = static_cast<u32>((args.k + Stream::kDepth - 1) / Stream::kDepth);
   const i64 units = stream_units_of<Kind>(args);
   const i64 unit_begin = units * tile.x / tile.nx, unit_end = units * (tile.x + 1) / tile.nx;
   const u32 tiles = static_cast<u32>((unit_end - unit_begin + Units - 1) / Units);
@@ -213,14 +252,16 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     return;
   }
   if (warp >= kStreamWarps) {
-    // Each filling warp copies eight rows of a tile, half a unit.
+    // A filling warp copies half units: eight rows of a tile.
     const int filler = warp - kStreamWarps;
     const u32 steps = tiles * chunks, ahead = steps < Stages ? steps : Stages;
     const auto copy_weights = [&](u32 step) {
-      const i64 unit = unit_begin + step / chunks * Units + filler / 2;
-      if (unit >= unit_end) return;
-      stream_weights(stream_rows<Kind>(all, unit, filler % 2), args.k, step % chunks,
-                     ring + step % Stages * Stream::kStageBytes + filler * 8 * kStreamRowBytes + lane * 16);
+#pragma unroll
+      for (int half = filler; half < 2 * Units; half += kFillers) {
+        const i64 unit = unit_begin + step / chunks * Units + half / 2;
+        if (unit >= unit_end) return;
+        Stream::template copy_weights<Kind>(all, unit, half, step % chunks, ring + step % Stages * Stream::kStageBytes);
+      }
     };
     for (u32 step = 0; step < ahead; ++step) copy_weights(step);
 
@@ -228,8 +269,8 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     const int tokens = static_cast<int>(min_of(rows, i64{kTokens}));
     const char* x = static_cast<const char*>(args.x) + row0 * args.k * 2;
     const auto copy_tokens = [&](u32 step) {
-      stream_tokens(x, args.k, step % chunks, ring + step % Stages * Stream::kStageBytes + Stream::kRows * kStreamRowBytes + lane * 16,
-                    filler, kFillers, tokens);
+      stream_tokens<Stream::kDepth>(x, args.k, step % chunks, ring + step % Stages * Stream::kStageBytes + Stream::kWeightBytes + lane * 16,
+                                    filler, kFillers, tokens);
       copy_async_arrive(full + step % Stages * 8);
     };
     for (u32 step = 0; step < ahead; ++step) copy_tokens(step);
@@ -244,31 +285,31 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   }
 
   dependency_wait();
-  Stream sums(rows);
+  Stream sums(all, rows);
   u32 step = 0;
   for (u32 i = 0; i < tiles; ++i) {
     sums.clear();
     const i64 first = unit_begin + static_cast<i64>(i) * Units;
-    const auto inputs = Stream::template load_inputs<W, Kind>(all, row0, rows, first, unit_end);
+    const auto inputs = Stream::template load_inputs<W, Kind>(epilogue_of(all), row0, rows, first, unit_end);
     for (u32 chunk = 0; chunk < chunks; ++chunk, ++step) {
       const u32 stage = step % Stages;
       mbarrier_wait(full + stage * 8, step / Stages & 1);
-      sums.template multiply<W>(shared + stage * Stream::kStageBytes, empty + stage * 8);
+      sums.multiply_chunk(shared + stage * Stream::kStageBytes, empty + stage * 8, chunk);
     }
     sums.leave_sums(partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
     if (i == 0) mbarrier_wait(scaled, 0);
-    Stream::template finish<W, A, KV, Kind>(all, inputs, partial, scale, row0, rows, first, unit_end);
+    Stream::template finish<W, A, KV, Kind>(epilogue_of(all), inputs, partial, scale, row0, rows, first, unit_end);
     named_barrier_sync(1, kStreamWarps * kWarp);
   }
 }
 
 template <typename W, typename A, int Units, int TokenTiles, int Stages, Epilogue Kind>
 KERNEL_FN void linear_stream(const FusedLinearArgs& args, Tile tile, char* shared) {
-  stream_units<W, A, float, Units, TokenTiles, Stages, Kind>(args, tile, shared);
+  stream_units<DenseStream<W, Units, TokenTiles>, W, A, float, Stages, Kind>(args, tile, shared);
 }
 
 template <typename W, typename A, typename KV, int Units, int TokenTiles, int Stages>
 KERNEL_FN void linear_stream_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
-  stream_units<W, A, KV, Units, TokenTiles, Stages, Epilogue::kRope>(args, tile, shared);
+  stream_units<DenseStream<W, Units, TokenTiles>, W, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
 }

@@ -106,6 +106,51 @@ KERNEL_FN llm_abi::u32 bf16_pair_bits_of(float low, float high) {
 #endif
 }
 
+// sum + the products of four unsigned bytes with four signed ones.
+KERNEL_FN llm_abi::i32 dp4a(llm_abi::u32 bytes, llm_abi::u32 signed_bytes, llm_abi::i32 sum) {
+#if __CUDA_ARCH__ >= 610
+  asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(bytes), "r"(signed_bytes));
+#else
+  for (int i = 0; i < 32; i += 8)
+    sum += static_cast<llm_abi::i32>(bytes >> i & 0xffu) * static_cast<signed char>(signed_bytes >> i & 0xffu);
+#endif
+  return sum;
+}
+
+// (a & b) | c and (a & b) ^ c as one instruction, which the compiler does not find where b and c are constants: one of them needs a register.
+KERNEL_FN llm_abi::u32 and_or(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+KERNEL_FN llm_abi::u32 and_xor(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+
+// Arithmetic on both halves of a word, rounded to nearest.
+KERNEL_FN llm_abi::u32 f16x2_sub(llm_abi::u32 a, llm_abi::u32 b) {
+  llm_abi::u32 r;
+  asm("sub.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+KERNEL_FN llm_abi::u32 f16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+  llm_abi::u32 r;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+KERNEL_FN llm_abi::u32 bf16x2_fma(llm_abi::u32 a, llm_abi::u32 b, llm_abi::u32 c) {
+#if __CUDA_ARCH__ >= 800
+  llm_abi::u32 r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+#else
+  const auto wide = [](llm_abi::u32 word) { return __uint_as_float(word & 0xffff0000u); };
+  return bf16_pair_bits_of(fmaf(wide(a << 16), wide(b << 16), wide(c << 16)), fmaf(wide(a), wide(b), wide(c)));
+#endif
+}
+
 // 16 bytes of read-only data that is used once (weights): kept out of L1, whole 256-byte sectors fetched into L2.
 KERNEL_FN uint4 load_streaming(const void* p) {
   uint4 v;

@@ -71,13 +71,16 @@ KERNEL_FN void wmma_multiply(float (&d)[8], const WmmaOperand<bf16>& a, const Wm
       : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]), "r"(b.r[2]), "r"(b.r[3]));
 }
 
-// --- mma m16n8k16, fp32 accumulate, sm_80
+#endif  // sm_80
+
+// --- mma m16n8k16, fp32 accumulate: sm_80; fp16 in two halves from sm_75
 // ------------------------------------------------------------------------------ Lane l = 4 * g + t. A (16 x 16): a[0]
 // = (g, 2t..2t+1), a[1] = (g + 8, 2t..), a[2] = (g, 2t + 8..), a[3] = (g + 8, 2t + 8..). B (16 x 8): b[0] = (k =
 // 2t..2t+1, n = g), b[1] = (k = 2t + 8.., n = g). D (16 x 8): d[0..1] = (g, 2t..2t+1), d[2..3] = (g + 8, 2t..2t+1).
 
 template <typename T>
 KERNEL_FN void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1);
+#if __CUDA_ARCH__ >= 800
 template <>
 KERNEL_FN void mma_16816<f16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
   asm volatile(
@@ -94,7 +97,18 @@ KERNEL_FN void mma_16816<bf16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u3
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
+#elif __CUDA_ARCH__ >= 750
+template <>
+KERNEL_FN void mma_16816<f16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};\n"
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%7, %8}, {%9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(b0), "r"(a2), "r"(a3), "r"(b1));
+}
+#endif
 
+#if __CUDA_ARCH__ >= 800
 // Four 8 x 8 matrices of 16-bit values; lane l gives the address of row l % 8 of matrix l / 8.
 KERNEL_FN void ldmatrix_x4(u32 (&r)[4], u32 address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -116,6 +130,11 @@ KERNEL_FN void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) {
 KERNEL_FN void copy_async16(u32 shared_destination, const void* source, bool valid) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_destination),
                "l"(__cvta_generic_to_global(source)), "r"(valid ? 16 : 0)
+               : "memory");
+}
+KERNEL_FN void copy_async8(u32 shared_destination, const void* source) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_destination),
+               "l"(__cvta_generic_to_global(source))
                : "memory");
 }
 KERNEL_FN void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -94,6 +94,19 @@ KERNEL_FN Packed8<T> load8(const T* p) {
   return v;
 }
 
+// Four consecutive values, aligned to their size.
+template <typename T>
+KERNEL_FN void load4(const T* p, float (&f)[4]) {
+  const u32* words = reinterpret_cast<const u32*>(p);
+  unpack2<T>(words[0], f[0], f[1]);
+  unpack2<T>(words[1], f[2], f[3]);
+}
+template <>
+KERNEL_FN void load4<float>(const float* p, float (&f)[4]) {
+  const float4 v = *reinterpret_cast<const float4*>(p);
+  f[0] = v.x, f[1] = v.y, f[2] = v.z, f[3] = v.w;
+}
+
 template <typename T>
 KERNEL_FN Packed8<T> load8_streaming(const T* p) {
   Packed8<T> v;
@@ -141,6 +154,8 @@ KERNEL_FN bool aligned16(const float* p, i64 stride) { return (reinterpret_cast<
 
 // --- Arithmetic
 // -------------------------------------------------------------------------------------------------------
+
+KERNEL_FN float nearest_integer(float v) { return rintf(v); }  // ties to even
 
 KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }

@@ -63,10 +63,11 @@ KERNEL_FN f32x16 values16(E4m3, u32x16 codes, f32x16) {
   return magnitude == 0x7fu ? float16_of(u32x16{} + 0x7fc00000u) : value;
 }
 
-KERNEL_FN f32x16 bytes16(const unsigned char* p) {
+KERNEL_FN i32x16 integer_bytes16(const unsigned char* p) {
   typedef unsigned char u8x16 __attribute__((vector_size(16)));
-  return __builtin_convertvector(__builtin_convertvector(load<u8x16>(p), i32x16), f32x16);
+  return __builtin_convertvector(load<u8x16>(p), i32x16);
 }
+KERNEL_FN f32x16 bytes16(const unsigned char* p) { return __builtin_convertvector(integer_bytes16(p), f32x16); }
 
 KERNEL_FN void store_quantized(const LinearQuantizedArgs& a, i64 row, i64 n, f32x16 acc) {
   float* out = a.out + row * a.n + n;

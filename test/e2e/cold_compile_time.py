@@ -20,6 +20,7 @@ def main():
     parser.add_argument("--make-model", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--target", required=True)
+    parser.add_argument("--quantize", help="with quantized weights")
     parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="for two cores")
     args = parser.parse_args()
 
@@ -32,6 +33,7 @@ def main():
         subprocess.run([args.make_model, args.config, "-o", model, "--headers-only"], check=True, stdout=subprocess.DEVNULL)
         start = time.monotonic()
         command = [args.llmc, "compile", model, "--target", args.target, "--no-cache", "-q", "-j", str(usable), "-o", plan]
+        command += ["--quantize", args.quantize] if args.quantize else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         seconds = time.monotonic() - start
         if "cannot load NVRTC" in done.stderr:
@@ -43,7 +45,7 @@ def main():
         facts = json.loads(subprocess.run([args.llmc, "inspect", plan, "--json"], check=True, stdout=subprocess.PIPE).stdout)
     kernels = len(facts["targets"][0]["kernels"])
     scaled = "" if usable == CORES else f" (scaled from {args.limit_s:.0f} s for {CORES} cores)"
-    print(f"{args.target}: {kernels} kernels in {seconds:.1f} s on {usable} cores; limit {limit_s:.0f} s{scaled}")
+    print(f"{args.target}{' ' + args.quantize if args.quantize else ''}: {kernels} kernels in {seconds:.1f} s on {usable} cores; limit {limit_s:.0f} s{scaled}")
     return 0 if seconds < limit_s and kernels > 0 else 1
 
 

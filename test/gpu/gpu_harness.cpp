@@ -277,10 +277,11 @@ void Outcome::set_rate(double value, const char* unit) {
 Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   if (family == "linear") return test_linear(kernel, rng, timing);
-  if (family == "linear_rope") return test_linear_rope(kernel, rng, timing);
-  if (family == "linear_quantized" || family == "repack" || family == "group_order" || family == "gather_columns")
+  if (family == "linear_rope" || family == "quantized_rope") return test_linear_rope(kernel, rng, timing);
+  if (family == "linear_quantized" || family == "repack" || family == "quantize" || family == "dequantize" || family == "group_order" || family == "gather_columns" ||
+      family == "quantize_rows")
     return test_quantized(kernel, rng, timing);
-  if (family.starts_with("linear_")) return test_linear_fused(kernel, rng, timing);
+  if (family.starts_with("linear_") || family.starts_with("quantized_")) return test_linear_fused(kernel, rng, timing);
   if (family == "attention") return test_attention(kernel, rng, timing);
   if (family == "sample") return test_sample(kernel, rng, timing);
   if (family == "prepare" || family == "advance" || family == "row_scale") return test_step_input(kernel, rng, timing);

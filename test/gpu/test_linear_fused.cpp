@@ -1,7 +1,8 @@
-// Linear layers with fused norms, activations and residuals (FusedLinearArgs) against float64 on the same (rounded) inputs.
+// Linear layers with fused norms, activations and residuals (FusedLinearArgs, QuantizedFusedArgs) against float64 on the same
+// (rounded) inputs.
 #include <cmath>
 
-#include "test/gpu/gpu_harness.h"
+#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 namespace {
@@ -14,17 +15,20 @@ struct Shape {
 
 struct Options {
   bool bias, squares, norm;
+  int group = 0;  // of quantized weights
 };
 
 void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& with, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const ScalarType weight = kernel.instance->weight, operand = kernel.instance->operand;
+  const bool quantized = kernel.instance->variant->code_types;
+  const ScalarType operand = kernel.instance->operand, weight = quantized ? operand : kernel.instance->weight;  // of bias and norm, too
   const std::string family = kernel.instance->variant->family;
-  const bool glu = family == "linear_glu", add = family == "linear_add", norm = add && with.norm;
+  const bool glu = family.ends_with("_glu"), add = family.ends_with("_add"), norm = add && with.norm;
   const int width = glu ? s.n / 2 : s.n, bucket = s.rows + 3, parts_in = 5, parts_out = (s.n + 15) / 16;
   const double eps = 1e-5;
   const std::vector<double> x = random_values(rng, static_cast<size_t>(s.rows) * s.k, 1.0, operand);
-  const std::vector<double> w = random_values(rng, static_cast<size_t>(s.n) * s.k, 1 / std::sqrt(s.k), weight);
+  const QuantizedOnDevice codes(kernel, rng, s.n, s.k, with.group, with.bias);
+  const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(s.n) * s.k, 1 / std::sqrt(s.k), weight);
   const std::vector<double> bias = random_values(rng, s.n, 1.0, weight), norm_weight = random_values(rng, s.n, 1.0, weight);
   std::vector<double> residual = random_values(rng, static_cast<size_t>(bucket) * s.n, 1.0, ScalarType::kF32);
   std::vector<double> squares = random_values(rng, static_cast<size_t>(parts_in) * bucket, std::sqrt(s.k), ScalarType::kF32);
@@ -62,7 +66,13 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
                                 splits.arrivals(),
                                 maps.x(),
                                 maps.w()};
-  kernel.launch(args, width, bucket);
+  if (quantized) {
+    QuantizedFusedArgs with_groups = {args, codes.groups()};
+    with_groups.linear.w = codes.codes();
+    kernel.launch(with_groups, width, bucket);
+  } else {
+    kernel.launch(args, width, bucket);
+  }
 
   outcome.exact(splits.all_reset(), "the count of arrivals was not reset");
   // The products, their rounding limits, and what becomes of them.
@@ -116,9 +126,53 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
 
 }  // namespace
 
+Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
+  Outcome outcome;
+  const llm::Variant& v = *kernel.instance->variant;
+  const bool glu = std::string(v.family).ends_with("_glu");
+  int number = 0;
+  struct Case {
+    Shape shape;
+    int group;
+  };
+  for (const auto& [s, group] : {Case{{1, 272, 1024}, 128}, Case{{3, 80, 160}, 32}, Case{{8, 144, 2208}, 96}, Case{{13, 80, 1312}, 1312},
+                                 Case{{2, 48, 64}, 64}, Case{{30, 112, 544}, 128}, Case{{1, 144, 4096}, 32}, Case{{7, 400, 736}, 256}}) {
+    if (v.max_rows && s.rows > 2 * v.max_rows) continue;
+    const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3, group};
+    kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
+    ++number;
+    check_shape(kernel, rng, s, with, outcome);
+    if (outcome.failure.empty()) continue;
+    outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k) + ", groups of " +
+                       std::to_string(group) + (with.bias ? ", bias, zeros" : "") + (with.squares ? ", squares" : "") + (with.norm ? ", norm" : "");
+    break;
+  }
+  kernel.blocks = 0;
+  if (!timing || !outcome.failure.empty()) return outcome;
+  // Gate and up of an 8B model, groups of 128 (a byte a code: a scale per row): more codes than the L2 holds.
+  const int rows = v.max_rows ? v.max_rows : 1024, n = 28672, k = 4096, bits = bits_of(kernel.instance->code), group = bits == 8 ? k : 128;
+  const Gpu& gpu = *kernel.gpu;
+  const size_t code_bytes = static_cast<size_t>(n) * k * bits / 8, scale_bytes = static_cast<size_t>(n) * (k / group) * 2;
+  const size_t x_bytes = static_cast<size_t>(rows) * k * 2;
+  DeviceBytes x(gpu, x_bytes), codes(gpu, code_bytes), scales(gpu, scale_bytes);
+  for (const auto& [bytes, size] : {std::pair{x.ptr(), x_bytes}, {codes.ptr(), code_bytes}, {scales.ptr(), scale_bytes}})
+    gpu.driver->cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(bytes), 0x11, size, gpu.stream);
+  DeviceArray<float> out(gpu, static_cast<size_t>(rows) * n);
+  DeviceArray<float> residual(gpu, std::vector<float>(static_cast<size_t>(rows) * n, 1.0f));
+  const auto counts = make_counts(gpu, rows, 1, 1);
+  QuantizedFusedArgs args = {};
+  args.linear.counts = counts.get(), args.linear.x = x.ptr(), args.linear.w = codes.ptr(), args.linear.residual = residual.get();
+  args.linear.out = out.get(), args.linear.row_count = kRowsTokens, args.linear.n = n, args.linear.k = k, args.linear.square_stride = rows;
+  args.groups = {scales.ptr(), nullptr, group, 1 << (bits - 1)};
+  outcome.us = kernel.time_us(args, glu ? n / 2 : n, rows);
+  outcome.bandwidth(static_cast<double>(code_bytes + scale_bytes + x_bytes));
+  return outcome;
+}
+
 Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing) {
   Outcome outcome;
   const llm::Variant& v = *kernel.instance->variant;
+  if (v.code_types) return test_quantized_fused(kernel, rng, timing);
   const bool glu = std::string(v.family) == "linear_glu";
   int number = 0;
   for (const Shape& s : {Shape{1, 258, 896}, Shape{3, 98, 136}, Shape{8, 258, 1152}, Shape{17, 130, 328}, Shape{100, 258, 264}, Shape{2, 34, 24},

@@ -1,8 +1,9 @@
-// The projections of q, k and v with RoPE and the cache write (LinearRopeArgs) against float64 on the same (rounded) inputs.
+// The projections of q, k and v with RoPE and the cache write (LinearRopeArgs, QuantizedRopeArgs) against float64 on the same (rounded)
+// inputs.
 #include <cmath>
 #include <map>
 
-#include "test/gpu/gpu_harness.h"
+#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 namespace {
@@ -11,18 +12,21 @@ using namespace llm_abi;
 
 struct Heads {
   int heads, kv_heads, head_dim, half, k;
+  int group = 0;  // of quantized weights
 };
 
 void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int>& queries, bool bias, bool squares, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const ScalarType weight = kernel.instance->weight, operand = kernel.instance->operand;
+  const bool quantized = kernel.instance->variant->code_types;
+  const ScalarType operand = kernel.instance->operand, weight = quantized ? operand : kernel.instance->weight;
   std::vector<int> lengths;
   for (size_t i = 0; i < queries.size(); ++i) lengths.push_back(static_cast<int>(i) * 19 % 50);
   const PagedBatch b = PagedBatch::make(rng, lengths, queries, s.kv_heads, s.head_dim, kernel.instance->kv, false);
   const DeviceBatch device(gpu, b);
   const int n = (s.heads + 2 * s.kv_heads) * s.head_dim, rows = b.tokens, bucket = rows + 2, parts = 3;
   const std::vector<double> x = random_values(rng, static_cast<size_t>(rows) * s.k, 1.0, operand);
-  const std::vector<double> w = random_values(rng, static_cast<size_t>(n) * s.k, 1 / std::sqrt(s.k), weight);
+  const QuantizedOnDevice codes(kernel, rng, n, s.k, s.group, bias);
+  const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(n) * s.k, 1 / std::sqrt(s.k), weight);
   const std::vector<double> biases = random_values(rng, n, 1.0, weight);
   std::vector<double> sums = random_values(rng, static_cast<size_t>(parts) * bucket, std::sqrt(s.k), ScalarType::kF32);
   for (double& v : sums) v = rounded(v * v + 1, ScalarType::kF32);
@@ -47,7 +51,12 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, n);
   args.linear.partials = splits.partials(), args.linear.arrivals = splits.arrivals();
   args.linear.x_map = maps.x(), args.linear.w_map = maps.w();
-  kernel.launch(args, n, bucket);
+  if (quantized) {
+    args.linear.w = codes.codes();
+    kernel.launch(QuantizedRopeArgs{args, codes.groups()}, n, bucket);
+  } else {
+    kernel.launch(args, n, bucket);
+  }
 
   const std::vector<double> q = q_out.values(), pool = device.pool.values();
   std::map<int64_t, bool> written;
@@ -102,8 +111,10 @@ Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool) {
   if (variant.tile_rows >= 128 && variant.max_rows == 0) batches.push_back({100, 1, 60});
   Outcome outcome;
   int number = 0;
-  for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264}}) {
-    if (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim) continue;
+  const bool quantized = variant.code_types;
+  for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264},
+                         Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256}}) {
+    if (quantized != (s.group > 0) || (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim)) continue;
     for (const std::vector<int>& queries : batches) {
       kernel.blocks = variant.blocks_per_sm ? number % 3 + 2 : 0;
       check(kernel, rng, s, queries, number % 2 == 0, number % 3 != 0, outcome);

@@ -18,7 +18,7 @@
 module attributes {llm.target = "x86-64-v3"} {
 // CHECK-LABEL: exec.program @program_forward
 // CHECK: exec.launch @gather_columns_row grid [1, 4, 1] (read %counts, read %tokens, read %a.g_idx, write %[[X:.*]], 0, 64, 0)
-// CHECK: exec.launch @linear_quantized_{{.*}}__c_U4__w_f16__x_float grid {{.*}} (read %counts, read %[[X]], read %[[Q:.*]], read %[[Q]] + 1536, read %[[Q]] + 1792, null, write %logits, 0, 48, 64, 32, 8, 0)
+// CHECK: exec.launch @linear_quantized_{{.*}}__c_U4__w_f16__x_float grid {{.*}} (read %counts, read %[[X]], read %[[Q:.*]], read %[[Q]] + 1536, read %[[Q]] + 1792, null, write %logits, 0, 48, 64, 32, 8, 0, null, null, null, 0)
 // CHECK: exec.program @program_init "init"
 // CHECK: exec.launch @group_order_serial grid [1, 1, 1] (read %a.g_idx, write %[[O:.*]], 64, 32)
 // The second module begins at row 24, inside of the second block of 16 rows.

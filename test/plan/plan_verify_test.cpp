@@ -218,7 +218,7 @@ const Corruption kCorruptions[] = {
     {"weight_init_missing", [](auto& p) { target(p).weights[1]->init_kernel = -1; }, "layout and init kernel disagree"},
     {"quantized_code", [](auto& p) { set_quantized(p).quantization->code = 6; }, "weight rows of unknown type or layout"},
     {"quantized_type", [](auto& p) { set_quantized(p).dtype = 3; }, "weight rows of unknown type or layout"},
-    {"quantized_interleave", [](auto& p) { set_quantized(p).quantization->interleave = 8; }, "weight rows of unknown type or layout"},
+    {"quantized_interleave", [](auto& p) { set_quantized(p).quantization->interleave = 4; }, "weight rows of unknown type or layout"},
     {"quantized_how", [](auto& p) { set_quantized(p).quantization.reset(); }, "weight rows of unknown type or layout"},
     {"quantized_group", [](auto& p) { set_quantized(p).quantization->group = 0; }, "weight rows of impossible shape"},
     {"quantized_huge", [](auto& p) { auto& w = set_quantized(p); w.rows = w.cols = uint64_t{1} << 40; }, "weight rows of impossible shape"},

@@ -23,6 +23,33 @@ import reference  # noqa: E402
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
+INT8_MODELS = ("gptq", "gptq_8bit_row", "gptq_2bit", "ct_packed_zeros")
+INT8_GROUP = 32
+
+
+def quantize_rows(x):
+    """Each 32 columns of a row to int8 and back: the formula of QuantizeRowsArgs in kernels_templates/abi.h."""
+    groups = x.unflatten(-1, (-1, INT8_GROUP))
+    scale = groups.abs().amax(-1, keepdim=True) / 127
+    return (torch.where(scale > 0, (groups / scale).round(), 0) * scale).flatten(-2)
+
+
+def make_int8_golden(model, folder):
+    """The logits with the inputs of quantized modules rounded to int8."""
+    dense = reference.load(folder / f"{model.name}.dense")
+    for name, module in dense.named_modules():
+        if isinstance(module, torch.nn.Linear) and (model.lm_head or name != "lm_head"):
+            module.register_forward_pre_hook(lambda _module, inputs: (quantize_rows(inputs[0]),))
+    golden = json.loads((HERE / f"{model.name}.json").read_text())
+    exact = torch.from_numpy(np.load(HERE / f"{model.name}.npy")).double()
+    expected = reference.logits(dense, golden["ids"])
+    (HERE / "int8").mkdir(exist_ok=True)
+    np.save(HERE / "int8" / f"{model.name}.npy", expected.float().numpy())
+    golden["kl_of_exact_activations"] = reference.mean_kl(expected, exact)
+    (HERE / "int8" / f"{model.name}.json").write_text(json.dumps(golden) + "\n")
+    return golden["kl_of_exact_activations"]
+
+
 def make_golden(model, folder):
     model.write(folder)
     dense = folder / f"{model.name}.dense"
@@ -58,6 +85,8 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             golden = make_golden(model, pathlib.Path(folder))
+            if model.name in INT8_MODELS:
+                print(f"{model.name}: KL of int8 activations {make_int8_golden(model, pathlib.Path(folder)):.1e}")
         scores, logits = golden["attention_score_std"], golden["logit_std"]
         print(f"{model.name}: scores {scores:.2f}, logits {logits:.2f}, {golden['kl_of_transformers_itself']}", flush=True)
         if scores < 1 or logits < 1:

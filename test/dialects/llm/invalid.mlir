@@ -544,9 +544,9 @@ func.func @quantized_part_of_plain_weight() {
 
 // -----
 
-func.func @plain_part_of_quantized_weight() {
-  // expected-error @+1 {{is quantized, but has the part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
-  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+func.func @dense_part_of_ordered_weight() {
+  // expected-error @+1 {{is ordered, but has the dense part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
   return
 }
 
@@ -586,5 +586,40 @@ func.func @gather_columns_width(%x: tensor<?x64xf32>) {
   %g = llm.weight [#llm.part<"g" rows 0 to 32 cols 0 to 1>] : tensor<32xi32>
   // expected-error @+1 {{needs a group for each of 64 columns, found 32}}
   %y = llm.gather_columns %x by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<32xi32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{int8 rows have groups of a multiple of 32 columns, found 16}}
+func.func private @int8_group(!llm.int8_rows<group 16, bits 4>)
+
+// -----
+
+// expected-error @+1 {{int8 rows are for weights of 2, 4 or 8 bits, found 3}}
+func.func private @int8_bits(!llm.int8_rows<group 32, bits 3>)
+
+// -----
+
+func.func @int8_width(%x: tensor<?x48xf32>) {
+  // expected-error @+1 {{width 48 is not a multiple of the group, 32}}
+  %r = llm.quantize_rows %x : (tensor<?x48xf32>) -> tensor<?x48x!llm.int8_rows<group 32, bits 4>>
+  return
+}
+
+// -----
+
+func.func @int8_times_bf16(%x: tensor<?x64x!llm.int8_rows<group 32, bits 4>>, %w: tensor<16x64xbf16>) {
+  // expected-error @+1 {{cannot multiply '!llm.int8_rows<group 32, bits 4>' with a weight of 'bf16'}}
+  %y = llm.linear %x, %w : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64xbf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @dequantize_to_another_shape() {
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+  // expected-error @+1 {{operand and result must have the same shape}}
+  %d = llm.dequantize %w : (tensor<16x64x!llm.quantized<u4, group 32, scale f16>>) -> tensor<16x32xf16>
   return
 }

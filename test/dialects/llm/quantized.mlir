@@ -28,3 +28,13 @@ func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x16xf32> {
 // CHECK-SAME: !llm.quantized<e4m3, group 128, scale f32>, !llm.quantized<fp4, group 64, scale f16, ordered>
 func.func private @codes(!llm.quantized<u2, group 16, scale bf16>, !llm.quantized<u3, group 64, scale f16, zeros>, !llm.quantized<u8, group 1, scale f32>,
                          !llm.quantized<e4m3, group 128, scale f32>, !llm.quantized<fp4, group 64, scale f16, ordered>)
+
+// CHECK-LABEL: func.func @int8_rows
+func.func @int8_rows(%x: tensor<?x64xf32>) -> tensor<?x16xf32> {
+  // CHECK: %[[X:.*]] = llm.quantize_rows %{{.*}} : (tensor<?x64xf32>) -> tensor<?x64x!llm.int8_rows<group 32, bits 4>>
+  %r = llm.quantize_rows %x : (tensor<?x64xf32>) -> tensor<?x64x!llm.int8_rows<group 32, bits 4>>
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #absmax>] : tensor<16x64x!llm.quantized<u4, group 64, scale f32>>
+  // CHECK: llm.linear %[[X]], %{{.*}} : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64x!llm.quantized<u4, group 64, scale f32>>) -> tensor<?x16xf32>
+  %y = llm.linear %r, %w : (tensor<?x64x!llm.int8_rows<group 32, bits 4>>, tensor<16x64x!llm.quantized<u4, group 64, scale f32>>) -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

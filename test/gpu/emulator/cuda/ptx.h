@@ -137,6 +137,38 @@ inline u32 f16_pair_bits_of(float low, float high) { return f16_bits_of(low) | s
 inline u32 bf16_pair_bits_of(float low, float high) {
   return bf16_bits_of(low) | static_cast<u32>(bf16_bits_of(high)) << 16;
 }
+inline u32 and_or(u32 a, u32 b, u32 c) { return (a & b) | c; }
+inline u32 and_xor(u32 a, u32 b, u32 c) { return (a & b) ^ c; }
+inline i32 dp4a(u32 bytes, u32 signed_bytes, i32 sum) {
+  for (int i = 0; i < 32; i += 8) sum += static_cast<i32>(bytes >> i & 0xffu) * static_cast<signed char>(signed_bytes >> i & 0xffu);
+  return sum;
+}
+template <typename Combine>
+u32 f16_halves(u32 a, u32 b, u32 c, Combine combine) {
+  const auto half = [&](int shift) {
+    const auto value = [shift](u32 word) { return float_of_f16_bits(static_cast<u16>(word >> shift)); };
+    return static_cast<u32>(f16_bits_of(combine(value(a), value(b), value(c)))) << shift;
+  };
+  return half(0) | half(16);
+}
+inline u32 f16x2_sub(u32 a, u32 b) {
+  return f16_halves(a, b, 0, [](float x, float y, float) { return x - y; });
+}
+inline u32 f16x2_fma(u32 a, u32 b, u32 c) {
+  return f16_halves(a, b, c, [](float x, float y, float z) { return x * y + z; });
+}
+inline u32 bf16x2_fma(u32 a, u32 b, u32 c) {
+  const auto half = [&](u32 x, u32 y, u32 z) {
+    return static_cast<u32>(bf16_bits_of(static_cast<float>(static_cast<double>(__uint_as_float(x)) * __uint_as_float(y) + __uint_as_float(z))));
+  };
+  return half(a << 16, b << 16, c << 16) | half(a & 0xffff0000u, b & 0xffff0000u, c & 0xffff0000u) << 16;
+}
+inline u32 __byte_perm(u32 low, u32 high, u32 selector) {
+  const u64 bytes = static_cast<u64>(high) << 32 | low;
+  u32 out = 0;
+  for (u32 i = 0; i < 4; ++i) out |= static_cast<u32>(bytes >> (selector >> (4 * i) & 7) * 8 & 0xff) << (8 * i);
+  return out;
+}
 inline uint4 load_streaming(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) llm_test::emulator_fail("a 16-byte load of an unaligned address");
   return *static_cast<const uint4*>(p);

@@ -108,6 +108,10 @@ inline void copy_async16(u32 destination, const void* source, bool valid) {
   }
   llm_test::async_copy(llm_test::block_shared() + destination, valid ? source : nullptr);
 }
+inline void copy_async8(u32 destination, const void* source) {
+  if (destination % 8 != 0 || reinterpret_cast<uintptr_t>(source) % 8 != 0) llm_test::emulator_fail("cp.async of unaligned addresses");
+  std::memcpy(llm_test::block_shared() + destination, source, 8);
+}
 inline void copy_async_commit() { llm_test::async_commit(); }
 template <int Pending>
 void copy_async_wait() {

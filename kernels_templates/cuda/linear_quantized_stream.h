@@ -1,0 +1,132 @@
+// Linear layers on quantized weights for few tokens: linear_stream.h with codes in its ring. sm_90, 16-bit operands.
+// See QuantizedFusedArgs.
+#pragma once
+
+#include "cuda/linear_stream.h"
+#include "cuda/quantized_fragments.h"
+
+// A stage holds of each half unit a tile of codes for every warp of K, and the scales and zeros of its groups; then the
+// tokens. With eight such warps and codes of 4 bits it is 1024 columns deep, with 8 bits 512. Many tokens are what
+// fills a stage: four warps of K and twice the units halve what is read of them for each weight. 288 + 32 * fillers
+// threads (2 * Units for 8 tokens, else 3). K and the groups are multiples of 32, the rows of w of 8. Shared memory:
+// Stages * kStageBytes instead of that of linear_stream.h.
+template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps>
+struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
+  using Sums = StreamSums<Units, TokenTiles, KWarps>;
+  using Sums::kTokens, Sums::kWarpUnits, Sums::sum;
+  static constexpr int kFillers =
+      TokenTiles == 1 ? 2 * Units : 3;  // 12 warps in all may have 168 registers each, 13 only 128
+  using Fragments = FragmentTile<Code>;
+  static constexpr int kDepth = KWarps * Fragments::kDepth, kMaxGroups = kDepth / 32;
+  static constexpr int kCodeBytes = KWarps * Fragments::kBytes;
+  static constexpr int kScaleBytes = kMaxGroups * kFragmentRows * static_cast<int>(sizeof(S)),
+                       kZeroBytes = kMaxGroups * kFragmentRows;
+  static constexpr int kHalfBytes = kCodeBytes + kScaleBytes + kZeroBytes;
+  static constexpr int kWeightBytes = 2 * Units * kHalfBytes, kTokenRowBytes = kDepth * 2 + 64;
+  static constexpr int kStageBytes = kWeightBytes + kTokens * kTokenRowBytes;
+
+  const QuantizedGroups& groups;
+  BlockGroups group_of;
+  u32 blocks;                // of 32 columns
+  u32 token_at[TokenTiles];  // of this lane's tokens in a stage
+
+  template <typename Args>
+  KERNEL_FN QuantizedStream(const Args& all, i64 rows)
+      : groups(all.groups), group_of(all.groups.group), blocks(static_cast<u32>(linear_of(all).k / 32)) {
+    const int warp = Sums::k_warp(), lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int m = 0; m < TokenTiles; ++m)
+      token_at[m] = kWeightBytes + static_cast<u32>(min_of(i64{m * 8 + lane / 4}, rows - 1)) * kTokenRowBytes +
+                    warp * Fragments::kDepth * 2 + lane % 4 * 16;
+    this->clear();
+  }
+
+  template <Epilogue Kind, typename Args>
+  KERNEL_FN static void copy_weights(const Args& all, i64 unit, int half, u32 chunk, u32 stage) {
+    const FusedLinearArgs& args = linear_of(all);
+    const u32 lane = threadIdx.x % kWarp,
+              tiles = static_cast<u32>((args.k + Fragments::kDepth - 1) / Fragments::kDepth);
+    const i64 eight = unit_row<Kind>(epilogue_of(all), unit, half % 2, 0) / kFragmentRows;
+    const char* codes = static_cast<const char*>(args.w) + eight * tiles * Fragments::kBytes + lane * 16;
+    const u32 destination = stage + half * kHalfBytes;
+#pragma unroll
+    for (int warp = 0; warp < KWarps; ++warp) {
+      const u32 tile = chunk * KWarps + warp;
+      const bool valid = tile < tiles;
+      copy_async16_streaming(destination + warp * Fragments::kBytes + lane * 16,
+                             codes + (valid ? tile * i64{Fragments::kBytes} : 0), valid);
+    }
+    const BlockGroups group_of(all.groups.group);
+    const u32 begin = chunk * kMaxGroups, all_blocks = static_cast<u32>(args.k / 32);
+    const u32 end = begin + kMaxGroups < all_blocks ? begin + kMaxGroups : all_blocks;
+    const u32 first = group_of.of(begin), count = group_of.of(end - 1) - first + 1;
+    const i64 at = (eight * ((args.k + all.groups.group - 1) / all.groups.group) + first) * kFragmentRows;
+    const char* scales = reinterpret_cast<const char*>(static_cast<const S*>(all.groups.scales) + at);
+    for (u32 i = lane; i < count * (kFragmentRows * sizeof(S) / 16); i += kWarp)
+      copy_async16(destination + kCodeBytes + i * 16, scales + i * 16, true);
+    if (all.groups.zeros && lane < count)
+      copy_async8(destination + kCodeBytes + kScaleBytes + lane * kFragmentRows,
+                  all.groups.zeros + at + lane * kFragmentRows);
+  }
+
+  KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32 chunk) {
+    const u32 warp = static_cast<u32>(Sums::k_warp()), lane = threadIdx.x % kWarp, g = lane / 4;
+    const char* units = stage + 2 * Sums::first_unit() * kHalfBytes;
+    const u32 begin = chunk * kMaxGroups + warp * Fragments::kBlocks, first_group = group_of.of(chunk * kMaxGroups);
+    if (begin < blocks) {
+      u32 low[kWarpUnits][4], high[kWarpUnits][4], current = 0;
+      FragmentSums<Code, A, TokenTiles> products[kWarpUnits];
+#pragma unroll
+      for (int u = 0; u < kWarpUnits; ++u) {
+        const char* codes = units + 2 * u * kHalfBytes + warp * Fragments::kBytes + lane * 16;
+        words_of(*reinterpret_cast<const uint4*>(codes), low[u]);
+        words_of(*reinterpret_cast<const uint4*>(codes + kHalfBytes), high[u]);
+      }
+#pragma unroll
+      for (int b = 0; b < Fragments::kBlocks; ++b) {
+        if (begin + b >= blocks) break;
+        const u32 group = group_of.of(begin + b) - first_group;
+        if (b == 0 || group != current) {
+#pragma unroll
+          for (int u = 0; u < kWarpUnits; ++u) {
+            if (b > 0) products[u].end_group(sum[u]);
+            begin_group(products[u], units + 2 * u * kHalfBytes, group * kFragmentRows + g);
+          }
+          current = group;
+        }
+        uint4 token[TokenTiles];
+#pragma unroll
+        for (int m = 0; m < TokenTiles; ++m) token[m] = *reinterpret_cast<const uint4*>(stage + token_at[m] + b * 64);
+#pragma unroll
+        for (int u = 0; u < kWarpUnits; ++u)
+          products[u].multiply(low[u] + b * Fragments::kBlockWords, high[u] + b * Fragments::kBlockWords, token);
+      }
+#pragma unroll
+      for (int u = 0; u < kWarpUnits; ++u) products[u].end_group(sum[u]);
+    }
+    mbarrier_arrive_warp(empty);
+  }
+
+ private:
+  // `unit`: its part of a stage; `at`: of this lane's row in a group.
+  KERNEL_FN void begin_group(FragmentSums<Code, A, TokenTiles>& products, const char* unit, u32 at) const {
+    const auto scale = [&](const char* half) { return to_float(reinterpret_cast<const S*>(half + kCodeBytes)[at]); };
+    const auto zero = [&](const char* half) {
+      return groups.zeros
+                 ? static_cast<u32>(reinterpret_cast<const unsigned char*>(half + kCodeBytes + kScaleBytes)[at])
+                 : static_cast<u32>(groups.zero);
+    };
+    products.begin_group(scale(unit), scale(unit + kHalfBytes), zero(unit), zero(unit + kHalfBytes));
+  }
+};
+
+template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps, int Stages, Epilogue Kind>
+KERNEL_FN void linear_quantized_stream(const QuantizedFusedArgs& args, Tile tile, char* shared) {
+  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, float, Stages, Kind>(args, tile, shared);
+}
+
+template <typename Code, typename S, typename A, typename KV, int Units, int TokenTiles, int KWarps, int Stages>
+KERNEL_FN void linear_quantized_stream_rope(const QuantizedRopeArgs& args, Tile tile, char* shared) {
+  stream_units<QuantizedStream<Code, S, A, Units, TokenTiles, KWarps>, A, A, KV, Stages, Epilogue::kRope>(args, tile,
+                                                                                                          shared);
+}

@@ -1,0 +1,70 @@
+"""Plans of the tensor-core kernels for quantized weights give the logits of the x86 kernels in float32: on the emulator, prompts in one step and
+token by token."""
+
+import argparse
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their bucket
+LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
+SCHEMES = ["w4g32", "w8", "fp8"]
+# What must be in the plan, by target; with --force-variant where the model is too small to choose it.
+PLANS = {
+    "sm_80": ([], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
+    "sm_90": (["quantized_fused=stream{bits}_f16_r8", "quantized_glu=stream{bits}_f16_r8", "quantized_add=stream{bits}_f16_r8",
+               "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
+    "sm_86": (["dequantize=fragments"], ["dequantize<"]),
+}
+
+
+def must(words):
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=os.environ)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def read_npy(path):
+    data = path.read_bytes()
+    (header,) = struct.unpack_from("<H", data, 8)
+    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ["--llmc", "--llmrt", "--llmrt-cpu", "--make-model", "--config"]:
+        parser.add_argument(name, required=True)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model, ids, plan, out = folder / "model", folder / "ids.json", folder / "plan.fb", folder / "logits.npy"
+        ids.write_text(json.dumps(IDS))
+        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+        for scheme in SCHEMES:
+            common = [args.llmc, "compile", model, "--quantize", scheme, "--max-step-tokens", 64, "-q", "-o", plan]
+            must([*common, "--target", "native", "--kv-dtype", "f32", "--activations", "f32"])
+            must([args.llmrt_cpu, "score", plan, "--device", "cpu", "--model-dir", model, "--ids", ids, "-o", out])
+            expected = read_npy(out)
+            scale = max(abs(x) for x in expected)
+            for target, (forced, kernels) in PLANS.items():
+                variants = [w for f in forced for w in ("--force-variant", f.format(bits=4 if scheme.startswith("w4") else 8))]
+                must([*common, "--target", target, *variants])
+                shown = must([args.llmc, "inspect", plan])
+                for kernel in kernels:
+                    if kernel not in shown:
+                        sys.exit(f"{scheme}, {target}: the plan has no {kernel}")
+                for chunk in ([], ["--chunk", 1]):
+                    must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out, *chunk])
+                    worst = max(abs(x - y) for x, y in zip(read_npy(out), expected, strict=True)) / scale
+                    print(f"{scheme}, {target}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
+                    if not worst < LIMIT:
+                        sys.exit("the logits differ by more than rounding")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+// Quantized weights for the tests of their kernels: what codes mean and where they lie, by the formulas of
+// docs/quantization.md, written down a second time.
+#pragma once
+
+#include <vector>
+
+#include "test/gpu/gpu_harness.h"
+
+namespace llm_test {
+
+int bits_of(llm::CodeType code);
+double value_of(llm::CodeType code, unsigned q);
+
+// Codes, scales and zeros of a weight [n, k], and what they mean.
+struct Quantized {
+  int n = 0, k = 0, group = 0, groups = 0;
+  llm::CodeType code = llm::CodeType::kU4;
+  std::vector<unsigned> codes;  // [n, k]
+  std::vector<double> scales;   // [n, groups]
+  std::vector<unsigned> zeros;  // [n, groups], empty: none
+  unsigned zero = 0;
+
+  static Quantized make(Rng& rng, llm::CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros,
+                        double scale_spread = 0.02);
+  bool is_integer() const { return code <= llm::CodeType::kU8; }
+  double weight(int row, int column) const;
+  // Codes and groups in an order of docs/quantization.md: 1, 8 or 16 rows interleaved.
+  std::vector<llm_abi::u32> stored_codes(llm_abi::i64 interleave) const;
+  std::vector<double> stored_scales(llm_abi::i64 interleave) const;
+  std::vector<unsigned char> stored_zeros(llm_abi::i64 interleave) const;
+};
+
+struct CodePlace {
+  size_t word;
+  int shift;
+};
+llm_abi::i64 stored_row_words(llm::CodeType code, int k, llm_abi::i64 interleave);
+CodePlace code_position(llm::CodeType code, llm_abi::i64 interleave, int row, int column, int k);
+size_t group_position(llm_abi::i64 interleave, int row, int group, int groups);
+
+// A random weight for a kernel, in its order; empty for kernels of dense weights. `with_zeros`: for integer codes.
+class QuantizedOnDevice {
+ public:
+  QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros);
+  std::vector<double> weights() const;  // [n, k]
+  const void* codes() const { return codes_.get(); }
+  llm_abi::QuantizedGroups groups() const;
+
+ private:
+  Quantized weight_;
+  DeviceArray<llm_abi::u32> codes_;
+  TypedArray scales_;
+  DeviceArray<unsigned char> zeros_;
+};
+
+// The order that a kernel reads: its variant's.
+llm_abi::i64 interleave_of(const KernelInstance& instance);
+
+Outcome test_quantize(const Kernel& kernel, Rng& rng);
+
+}  // namespace llm_test
