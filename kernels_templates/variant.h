@@ -93,6 +93,12 @@ constexpr Variant with_codes(Variant variant, uint32_t code_types) {
 }
 
 
+// A row that rounds wider operands.
+constexpr Variant rounding(Variant variant) {
+  variant.rounds_operands = true;
+  return variant;
+}
+
 // A row for quantized weights with these codes and activations in int8.
 constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group) {
   variant.code_types = code_types, variant.int8_group = int8_group;

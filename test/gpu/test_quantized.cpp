@@ -185,7 +185,8 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
         const double code = value_of(q.code, q.codes[static_cast<size_t>(c) * q.k + i]);
         magnitude += std::abs(product) + std::abs(value * q.scales[at]) * (q.code <= CodeType::kU8 ? code : 0);
       }
-      const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(ScalarType::kF16) * 2 : 0;
+      const ScalarType unit_type = instance.variant->rounds_operands ? ScalarType::kBF16 : ScalarType::kF16;
+      const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(unit_type) * 2 : 0;
       outcome.near(result[static_cast<size_t>(r) * q.n + c], sum,
                    (operand_eps + 0x1p-24 * 4 * std::sqrt(q.k)) * magnitude + 1e-35, "linear_quantized", r, c);
     }
@@ -211,7 +212,9 @@ void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
                                  {33, 70, 160, 32},
                                  {70, 129, 128, 64},
                                  {1, 64, 4096, 128},
-                                 {4, 48, 320, 128}}) {
+                                 {4, 48, 320, 128},
+                                 {40, 33, 640, 64},
+                                 {530, 17, 64, 32}}) {
     if (s.k % v.k_multiple != 0 || s.group % v.k_multiple != 0 || (v.max_rows && s.rows > v.max_rows) ||
         s.rows < v.min_rows)
       continue;
