@@ -22,6 +22,10 @@ void CompileFlags::add(CLI::App& c, CompileOptions& o) {
   c.add_option("--activations", o.activations, "Operands of linear layers: auto (the target's matrix type; int8 for quantized weights where that is faster), f32, "
                                              "or int8 (as auto, and for quantized weights wherever it is possible)")
       ->check(CLI::IsMember({"auto", "f32", "int8"}))->capture_default_str();
+  c.add_option("--quantize", o.quantize, "Quantize the weights of a dense model when it is loaded: w4g128, w4g32 (4 bits, groups of 128 or 32 "
+               "columns), w8 (8 bits), fp8 (e4m3); norms, biases, embedding and head stay as they are")
+      ->check(CLI::IsMember({"w4g128", "w4g32", "w8", "fp8"}));
+  c.add_flag("--quantize-head", o.quantize_head, "Quantize the head, too; a tied head then has a buffer of its own");
   c.add_option("--disable-pass", o.disabled_passes, "Leave out an optional pass (repeatable)")->allow_extra_args(false);
   c.add_option("-j,--jobs", o.codegen.jobs, "Kernels compiled at once (default: the number of cores)");
   c.add_option("--nvrtc", o.codegen.nvrtc_path, "libnvrtc.so.12 or its folder (also: LLMC_NVRTC)");

@@ -53,6 +53,19 @@ llm::Result<StepLimits> step_limits(const CompileOptions& o, const ModelConfig& 
   return l;
 }
 
+llm::Result<std::optional<QuantizeScheme>> quantize_scheme(const CompileOptions& o, const ModelConfig& config,
+                                                           const ModelWeights& weights, std::vector<std::string>& warnings) {
+  if (o.quantize.empty()) {
+    if (o.quantize_head) return llm::Error{"--quantize-head needs --quantize"};
+    return std::optional<QuantizeScheme>();
+  }
+  LLM_ASSIGN(QuantizeScheme scheme, parse_quantize_scheme(o.quantize));
+  scheme.head = o.quantize_head;
+  LLM_ASSIGN(const std::vector<std::string> found, check_quantize(scheme, weights, config.tie_word_embeddings));
+  warnings.insert(warnings.end(), found.begin(), found.end());
+  return std::optional(scheme);
+}
+
 void set_module_options(mlir::ModuleOp module, const CompileOptions& o, const Target& target, const StepLimits& l, int64_t vocab) {
   mlir::Builder b(module.getContext());
   module->setAttr(kTargetAttr, b.getStringAttr(target.name));
@@ -129,7 +142,8 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
   mlir::MLIRContext context;
   context.loadDialect<ops::LlmDialect, exec::ExecDialect, mlir::func::FuncDialect>();
   if (!o.dump_dir.empty() || o.codegen.jobs == 1) context.disableMultithreading();
-  LLM_ASSIGN(auto model, import_model(context, config, weights, {.kv_type = kv}));
+  LLM_ASSIGN(const std::optional<QuantizeScheme> quantize, quantize_scheme(o, config, weights, report.warnings));
+  LLM_ASSIGN(auto model, import_model(context, config, weights, {.kv_type = kv, .quantize = quantize}));
 
   LLM_ASSIGN(auto emitter, PlanEmitter::create(o.output, o.model_dir, config, checkpoint, weights, kv_groups(*model), limits,
                                                 o.embed_weights));

@@ -24,6 +24,8 @@ struct CompileOptions {
   std::string kv_dtype = "auto";       // auto (the checkpoint's type), f32, f16, bf16
   std::string activations = "auto";    // auto (what the target's matrix units take), f32
   std::string gemm = "auto";           // auto (as native), native (no vendor library), cublas (CUDA: products of many tokens)
+  std::string quantize;                // how dense weights are quantized here (quantize_scheme.h); "": not at all
+  bool quantize_head = false;
   bool embed_weights = false;
   bool hash_weights = false;           // digests of all source tensors: the runtime checks what it reads
   std::map<std::string, std::string> force_variant;  // family -> variant

@@ -7,6 +7,7 @@
 #include "kernels_templates/variant.h"
 // The recipe kernels themselves, built for this machine.
 #include "x86/pack.h"
+#include "x86/quantize.h"
 #include "x86/repack.h"
 
 namespace llmc {
@@ -72,6 +73,25 @@ class Embedder {
   std::map<uint32_t, llm::MappedFile> maps_;
 };
 
+template <typename Code, typename S>
+void quantize_blocks(const llm_abi::QuantizeArgs& args) {
+  const i64 blocks = (args.dst_row + args.rows + kRepackRows - 1) / kRepackRows - args.dst_row / kRepackRows;
+  for (u32 y = 0; y < blocks; ++y) quantize<Code, S>(args, Tile{0, y, 0});
+}
+template <typename Code>
+void quantize_with(const llm_abi::QuantizeArgs& args, llm::ScalarType scale) {
+  switch (scale) {
+    case llm::ScalarType::kF32: return quantize_blocks<Code, float>(args);
+    case llm::ScalarType::kF16: return quantize_blocks<Code, f16>(args);
+    case llm::ScalarType::kBF16: return quantize_blocks<Code, bf16>(args);
+  }
+}
+void quantize_all(const llm_abi::QuantizeArgs& args, llm::CodeType code, llm::ScalarType scale) {
+  if (code == llm::CodeType::kU4) return quantize_with<U4>(args, scale);
+  if (code == llm::CodeType::kU8) return quantize_with<U8>(args, scale);
+  quantize_with<E4m3>(args, scale);  // these three are all that `quantize` makes
+}
+
 }  // namespace
 
 llm::Result<uint32_t> embed_weight(llm::PlanWriter& writer, const Checkpoint& checkpoint, const fb::PlanT& plan, const fb::WeightT& weight) {
@@ -114,6 +134,12 @@ llm::Result<std::span<const std::byte>> InitWeights::make(uint32_t index, std::s
       llm_abi::GroupOrderArgs args;
       std::memcpy(&args, slots.data(), sizeof args);
       group_order(args, Tile{0, 0, 0});
+      continue;
+    }
+    if (target_.kernels[launch->kernel]->family == "quantize") {
+      llm_abi::QuantizeArgs args;
+      std::memcpy(&args, slots.data(), sizeof args);
+      quantize_all(args, static_cast<llm::CodeType>(w.quantization->code), static_cast<llm::ScalarType>(w.dtype));
       continue;
     }
     llm_abi::RepackArgs args;

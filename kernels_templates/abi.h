@@ -489,7 +489,24 @@ struct RepackArgs {
   i64 group;
   i64 dst_bits;               // of a code in dst_codes
   i64 dst_row;
-  i64 interleave;             // rows that are interleaved: 1 or 16
+  i64 interleave;             // order of the rows and words: 1, 8 or 16 (quantized_weights.h)
+};
+
+// Init program: quantizes the rows of one dense tensor into the layout that linear_quantized reads, by the formulas of quantize_group.h. Column k of
+// row r is element src_first + r * src_stride + k. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
+struct QuantizeArgs {
+  const void* src;           // possibly unaligned
+  i64 src_type;              // llm::ScalarType
+  i64 src_first;
+  i64 src_stride;
+  void* dst_codes;           // these three: of the whole weight
+  void* dst_scales;          // of the scale type
+  unsigned char* dst_zeros;  // or null: 2^(bits - 1)
+  i64 rows;
+  i64 k;
+  i64 group;                 // a multiple of 16, or k
+  i64 dst_row;
+  i64 interleave;
 };
 
 // Init program: order = 0 .. k-1, sorted by group_of, equal ones in their order. `group` columns are of each group, fewer of the last.

@@ -77,8 +77,15 @@ KERNEL_FN float code_value(Fp4, u32 code) {
 // --- In memory
 // --------------------------------------------------------------------------------------------------------
 
-// 32-bit words of a row of k codes: a multiple of 16 bytes.
-KERNEL_FN i64 code_words(i64 k, i64 bits) { return (k * bits + 127) / 128 * 4; }
+// Three orders, named by the rows that are interleaved: 1, 8 and 16. With 1 and 16 a word holds consecutive codes. 8 is that of
+// matrix fragments: tiles of 8 rows x 64 bytes of codes are 32 x 16 bytes, what lane 4 * g + t of a warp reads at once: of row g
+// the columns t * 8 .. t * 8 + 7 of each 32.
+constexpr i64 kFragmentRows = 8;
+
+// 32-bit words of a row of k codes: a multiple of 16 bytes, and of the tiles of fragments.
+KERNEL_FN i64 code_words(i64 k, i64 bits, i64 interleave = 1) {
+  return interleave == kFragmentRows ? (k * bits + 511) / 512 * 16 : (k * bits + 127) / 128 * 4;
+}
 
 // Index of word (or scale, or zero point) `column` of row n, of `columns` a row, with `interleave` rows interleaved.
 KERNEL_FN i64 interleaved_index(i64 n, i64 column, i64 columns, i64 interleave) {
@@ -93,6 +100,37 @@ KERNEL_FN i64 int8_position(i64 k, i64 bits) {
 }
 
 constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
+
+// Index of the word with codes word * 32 / bits, ... of row n.
+KERNEL_FN i64 word_index(i64 n, i64 word, i64 k, i64 bits, i64 interleave) {
+  const i64 words = code_words(k, bits, interleave);
+  if (interleave != kFragmentRows) return interleaved_index(n, word, words, interleave);
+  const i64 per_lane = bits / 4, within = word % 16;  // words of eight codes
+  const i64 lane = n % kFragmentRows * 4 + within / per_lane % 4;
+  return ((n / kFragmentRows * words + word / 16 * 16) * kFragmentRows) + lane * 4 + within / (4 * per_lane) * per_lane + within % per_lane;
+}
+
+// Bit of code i of a word. In fragments, codes 2j and 2j + 1 of four bits are 16 bits apart: one mask takes both, each in a half word.
+KERNEL_FN int code_shift(int i, int bits, bool fragments) {
+  return fragments && bits == 4 ? (i % 2 * 4 + i / 2) * 4 : i * bits;
+}
+
+// A word of consecutive codes in that order.
+KERNEL_FN u32 stored_word(u32 word, i64 bits, i64 interleave) {
+  if (interleave != kFragmentRows || bits != 4) return word;
+  const auto gathered = [](u32 nibbles) {  // those at bits 0, 8, 16 and 24
+    nibbles = (nibbles | nibbles >> 4) & 0x00ff00ffu;
+    return (nibbles | nibbles >> 8) & 0xffffu;
+  };
+  return gathered(word & 0x0f0f0f0fu) | gathered(word >> 4 & 0x0f0f0f0fu) << 16;
+}
+
+// Code k of row n.
+KERNEL_FN u32 stored_code(const u32* codes, i64 n, i64 k, i64 row_codes, int bits, i64 interleave) {
+  const i64 per_word = 32 / bits;
+  const u32 word = codes[word_index(n, k / per_word, row_codes, bits, interleave)];
+  return word >> code_shift(static_cast<int>(k % per_word), bits, interleave == kFragmentRows) & ((1u << bits) - 1);
+}
 
 KERNEL_FN float bias_at(const LinearQuantizedArgs& a, i64 n) {
   if (!a.bias) return 0.0f;
@@ -177,8 +215,8 @@ KERNEL_FN void repack_word(const RepackArgs& a, i64 row, i64 word) {
       codes |= packed_value(a.codes, row, a.order ? a.order[p] : p) << (i * a.dst_bits);
     }
   }
-  static_cast<u32*>(a.dst_codes)[interleaved_index(a.dst_row + row, word, code_words(a.k, a.dst_bits), a.interleave)] =
-      codes;
+  static_cast<u32*>(a.dst_codes)[word_index(a.dst_row + row, word, a.k, a.dst_bits, a.interleave)] =
+      stored_word(codes, a.dst_bits, a.interleave);
 }
 
 template <typename S>

@@ -84,11 +84,13 @@ struct Variant {
                                   // their groups, too
   int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
+  int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
 };
 
-// A row for quantized weights with these codes.
-constexpr Variant with_codes(Variant variant, uint32_t code_types) {
+// A row for quantized weights with these codes, in that order.
+constexpr Variant with_codes(Variant variant, uint32_t code_types, int interleave = 1) {
   variant.code_types = code_types;
+  variant.interleave = interleave;
   return variant;
 }
 
@@ -100,8 +102,8 @@ constexpr Variant rounding(Variant variant) {
 }
 
 // A row for quantized weights with these codes and activations in int8.
-constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group) {
-  variant.code_types = code_types, variant.int8_group = int8_group;
+constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group, int interleave = 1) {
+  variant.code_types = code_types, variant.int8_group = int8_group, variant.interleave = interleave;
   return variant;
 }
 

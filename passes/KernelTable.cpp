@@ -57,7 +57,8 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 bool serves_codes(const Variant& v, const KernelShape& s) {
   if (!v.code_types) return !s.code;
   if (v.int8_group != s.int8_group) return false;
-  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0;
+  return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0 &&
+         (s.interleave == 0 || s.interleave == v.interleave);
 }
 
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
@@ -177,6 +178,7 @@ std::string args_struct(std::string_view family) {
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
       {"group_order", "GroupOrderArgs"}, {"quantize_rows", "QuantizeRowsArgs"},
+      {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"},
   };
   for (const auto& [name, args] : kStructs)
     if (name == family) return std::string(args);

@@ -5,6 +5,11 @@ namespace {
 
 constexpr int64_t kBlockRows = 16;  // kRepackRows of kernels_templates/{cuda,x86}/repack.h
 
+// All rows of the blocks that `rows` destination rows from `first_row` on touch.
+int64_t touched_rows(int64_t first_row, int64_t rows) {
+  return (ceil_div(first_row + rows, kBlockRows) - first_row / kBlockRows) * kBlockRows;
+}
+
 }  // namespace
 
 llm::QuantizedShape quantized_shape(ops::QuantizedType type, int64_t rows, int64_t cols, TargetKind target) {
@@ -31,16 +36,22 @@ llm::Result<exec::WeightOp> QuantizedWeights::weight(ops::WeightOp source) {
   const auto element = mlir::cast<ops::QuantizedType>(type.getElementType());
   const int64_t rows = type.getShape()[0], cols = type.getShape()[1];
   const auto layout = llm::quantized_layout(quantized_shape(element, rows, cols, symbols_.target().kind));
-  const auto first = mlir::cast<ops::QuantizedPartAttr>(source.getParts()[0]);
-  const std::string name = symbols_.weight_name(first.getCodes().getKey(), source.getParts().size());
+  const auto first = mlir::dyn_cast<ops::QuantizedPartAttr>(source.getParts()[0]);
+  const llvm::StringRef key = first ? first.getCodes().getKey() : mlir::cast<ops::PartAttr>(source.getParts()[0]).getKey();
+  const std::string name = symbols_.weight_name(key, source.getParts().size());
   if (!layout) return llm::Error{"weight " + name + " is too large"};
   op = add(source.getLoc(), name, source.getParts(), rows, cols, element, "quantized",
            static_cast<int64_t>(layout->bytes));
   int64_t row = 0;
   for (mlir::Attribute attr : source.getParts()) {
-    const auto part = mlir::cast<ops::QuantizedPartAttr>(attr);
-    LLM_TRY(repack(op, part, row));
-    row += part.getRows();
+    if (const auto part = mlir::dyn_cast<ops::QuantizedPartAttr>(attr)) {
+      LLM_TRY(repack(op, part, row));
+      row += part.getRows();
+      continue;
+    }
+    const auto part = mlir::cast<ops::PartAttr>(attr);
+    LLM_TRY(quantize(op, part, row));
+    row += part.getRowEnd() - part.getRowBegin();
   }
   return op;
 }
@@ -113,12 +124,34 @@ void QuantizedWeights::scales(LaunchBuilder& l, ops::ScalesAttr v) {
   l.i(v.getMapBlock()).f(v.getMapOffset() ? v.getMapOffset().getValueAsDouble() : 0.0);
 }
 
+llm::Status QuantizedWeights::quantize(exec::WeightOp weight, ops::PartAttr part, int64_t first_row) {
+  const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
+  const int64_t rows = part.getRowEnd() - part.getRowBegin(), cols = static_cast<int64_t>(weight.getCols());
+  const llm::QuantizedLayout sections = layout(weight);
+  KernelShape shape{.family = "quantize", .weight = scalar_type(type.getScale()), .operand = {}, .kv = {}};
+  shape.code = type.storage(), shape.group = type.getGroup();
+  shape.rows = touched_rows(first_row, rows);
+  LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
+  const View codes = pointer_to(weight);
+  LaunchBuilder l(builder_, symbols_);
+  // Tensors of a dense checkpoint are as wide as their weight.
+  l.read(source(part.getKey())).i(static_cast<int64_t>(scalar_type(type.getScale())));
+  l.i(part.getRowBegin() * cols).i(cols);
+  l.write(codes).write({.base = codes.base, .offset = static_cast<int64_t>(sections.scales)});
+  type.getZeros() ? l.write({.base = codes.base, .offset = static_cast<int64_t>(sections.zeros)}) : l.null();
+  l.i(rows).i(cols).i(type.getGroup()).i(first_row).i(symbols_.target().kind == TargetKind::kX86 ? kBlockRows : 1);
+  const double written = static_cast<double>(sections.bytes) * static_cast<double>(rows) / static_cast<double>(weight.getRows());
+  const double read = static_cast<double>(rows * cols * element_bytes(type.getScale()));
+  l.emit(*choice.best.variant, shape, {.layer = part.getKey().str(), .bytes = {read + written}, .flops = {}, .runner_up = ""});
+  return {};
+}
+
 llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAttr part, int64_t first_row) {
   const auto type = mlir::cast<ops::QuantizedType>(weight.getElement());
   const auto cols = static_cast<int64_t>(weight.getCols());
   const llm::QuantizedLayout sections = layout(weight);
   KernelShape shape{.family = "repack", .weight = scalar_type(type.getScale()), .operand = {}, .kv = {}};
-  shape.rows = (ceil_div(first_row + part.getRows(), kBlockRows) - first_row / kBlockRows) * kBlockRows;
+  shape.rows = touched_rows(first_row, part.getRows());
   LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
   View order;
   if (part.getGroupOf()) {

@@ -13,7 +13,7 @@ class QuantizedWeights {
  public:
   explicit QuantizedWeights(ExecSymbols& symbols) : symbols_(symbols), builder_(symbols.module().getContext()) {}
 
-  // The buffer of a quantized llm.weight, in the layout of the target.
+  // The buffer of a quantized llm.weight, in the layout of the target: repacked, or made from dense parts.
   llm::Result<exec::WeightOp> weight(ops::WeightOp source);
   // The columns of a checkpoint sorted by the group that tensor `group_of` gives them: i32 [cols].
   llm::Result<exec::WeightOp> order(llvm::StringRef group_of, int64_t cols, int64_t group);
@@ -27,6 +27,7 @@ class QuantizedWeights {
                      mlir::Type element, llvm::StringRef layout, int64_t bytes);
   void packed(LaunchBuilder& l, ops::PackedAttr view);
   void scales(LaunchBuilder& l, ops::ScalesAttr view);
+  llm::Status quantize(exec::WeightOp weight, ops::PartAttr part, int64_t first_row);
   llm::Status repack(exec::WeightOp weight, ops::QuantizedPartAttr part, int64_t first_row);
 
   ExecSymbols& symbols_;

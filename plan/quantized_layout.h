@@ -14,7 +14,7 @@ struct QuantizedShape {
   uint64_t group = 0;        // columns that share a scale
   uint64_t scale_bytes = 0;  // of one scale
   bool zeros = false;
-  uint64_t interleave = 1;  // rows interleaved: 1 or 16
+  uint64_t interleave = 1;  // rows interleaved: 1, 8 (matrix fragments) or 16
 };
 
 // Offsets from the start of the buffer, which holds codes first; without zeros, theirs is the end.
@@ -39,13 +39,13 @@ inline uint64_t code_bits(CodeType code) {
 
 // Nothing if a size is zero or beyond 2^63.
 inline std::optional<QuantizedLayout> quantized_layout(const QuantizedShape& s) {
-  constexpr uint64_t kSectionAlignment = 256, kRowAlignmentBits = 128, kMaxDim = uint64_t{1} << 40,
+  constexpr uint64_t kSectionAlignment = 256, kRowAlignmentBits = 128, kFragmentAlignmentBits = 512, kMaxDim = uint64_t{1} << 40,
                      kMaxBytes = uint64_t{1} << 62;
   if (s.rows == 0 || s.cols == 0 || s.group == 0 || s.rows > kMaxDim || s.cols > kMaxDim || s.interleave == 0)
     return std::nullopt;
   const auto align = [](uint64_t n, uint64_t to) { return (n + to - 1) / to * to; };
   const uint64_t rows = align(s.rows, s.interleave), groups = (s.cols + s.group - 1) / s.group;
-  const uint64_t row_bytes = align(s.cols * code_bits(s.code), kRowAlignmentBits) / 8;
+  const uint64_t row_bytes = align(s.cols * code_bits(s.code), s.interleave == 8 ? kFragmentAlignmentBits : kRowAlignmentBits) / 8;
   uint64_t codes = 0, scales = 0, zeros = 0;
   if (__builtin_mul_overflow(rows, row_bytes, &codes) || __builtin_mul_overflow(rows, groups, &zeros) ||
       __builtin_mul_overflow(zeros, s.scale_bytes, &scales) || codes > kMaxBytes || scales > kMaxBytes ||

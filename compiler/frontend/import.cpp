@@ -45,7 +45,7 @@ class Importer {
  public:
   Importer(mlir::MLIRContext& context, const ModelConfig& config, const ModelWeights& weights,
            const ImportOptions& options)
-      : b_(&context), config_(config), weights_(weights), kv_type_(element_type(b_, options.kv_type)) {}
+      : b_(&context), config_(config), weights_(weights), options_(options), kv_type_(element_type(b_, options.kv_type)) {}
 
   llm::Result<mlir::OwningOpRef<mlir::ModuleOp>> run() {
     mlir::OwningOpRef<mlir::ModuleOp> module = mlir::ModuleOp::create(b_.getUnknownLoc());
@@ -74,6 +74,20 @@ class Importer {
     return b_.create<ops::WeightOp>(at(t.name), type, b_.getArrayAttr({part}));
   }
 
+  // The weight of a linear layer: quantized here, where the user wants that.
+  Value linear_weight(WeightRole role, int64_t layer) {
+    Value dense = weight(role, layer);
+    const std::optional<QuantizeScheme>& scheme = options_.quantize;
+    if (!scheme || !scheme->covers(role, config_.tie_word_embeddings)) return dense;
+    auto op = dense.getDefiningOp<ops::WeightOp>();
+    const auto type = mlir::cast<RankedTensorType>(op.getType());
+    auto element = ops::QuantizedType::get(b_.getContext(), scheme->code, scheme->group_of(type.getShape()[1]),
+                                           type.getElementType(), scheme->zeros, /*ordered=*/false);
+    Value quantized = b_.create<ops::WeightOp>(op.getLoc(), RankedTensorType::get(type.getShape(), element), op.getParts());
+    op.erase();
+    return quantized;
+  }
+
   Value quantized_weight(const QuantizedWeight& w) {
     const auto group_of = w.group_of ? b_.getStringAttr(w.group_of->name) : mlir::StringAttr();
     auto part =
@@ -96,10 +110,10 @@ class Importer {
 
   Value linear(const llvm::Twine& name, Value x, WeightRole weight_role, std::optional<WeightRole> bias_role,
                int64_t layer) {
-    Value w = weight(weight_role, layer), bias = bias_role ? weight(*bias_role, layer) : Value();
+    Value w = linear_weight(weight_role, layer), bias = bias_role ? weight(*bias_role, layer) : Value();
     const Weight* source = weights_.find(weight_role, layer);
     if (source->quantized && source->quantized->group_of) x = in_order_of(name, *source->quantized, x);
-    if (bias && !source->quantized && ops::element_of(bias) != ops::element_of(w) && error_.empty())
+    if (bias && !ops::quantized_of(w) && ops::element_of(bias) != ops::element_of(w) && error_.empty())
       error_ = "tensor '" + weights_.find(*bias_role, layer)->tensor.name +
                "' has another type than the weight of its layer";
     const int64_t out = mlir::cast<RankedTensorType>(w.getType()).getShape()[0];
@@ -183,6 +197,7 @@ class Importer {
   mlir::OpBuilder b_;
   const ModelConfig& config_;
   const ModelWeights& weights_;
+  const ImportOptions& options_;
   Type kv_type_;
   std::string error_;
 };

@@ -2,7 +2,10 @@
 // hidden) and @sample(logits) -> ids.
 #pragma once
 
+#include <optional>
+
 #include "compiler/frontend/model_config.h"
+#include "compiler/frontend/quantization/quantize_scheme.h"
 #include "compiler/frontend/weights.h"
 #include "kernels_templates/variant.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -12,6 +15,7 @@ namespace llmc {
 
 struct ImportOptions {
   llm::ScalarType kv_type = llm::ScalarType::kF32;
+  std::optional<QuantizeScheme> quantize = {};  // weights that it covers become quantized ones
 };
 
 // Errors: a bias of another type than its layer.

@@ -46,7 +46,7 @@ LogicalResult WeightOp::verify() {
       continue;
     }
     auto part = mlir::cast<PartAttr>(attr);
-    if (quantized) return emitOpError("is quantized, but has the part ") << part;
+    if (quantized && quantized.getOrdered()) return emitOpError("is ordered, but has the dense part ") << part;
     if (part.getRowBegin() < 0 || part.getRowEnd() <= part.getRowBegin()) return emitOpError("has an empty row range in ") << part;
     if (part.getColBegin() < 0 || part.getColEnd() - part.getColBegin() != cols)
       return emitOpError("needs parts of ") << cols << " columns, found " << part;

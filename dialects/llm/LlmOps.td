@@ -28,7 +28,8 @@ def Llm_WeightOp : Llm_Op<"weight"> {
     ```mlir
     %w = llm.weight [#llm.part<"model.layers.0.self_attn.q_proj.weight" rows 0 to 64 cols 0 to 64>] : tensor<64x64xbf16>
     ```
-    Quantized weights have a `#llm.quantized_part` for each source module instead, which `init` kernels bring into the layout of the target.
+    Quantized weights have a `#llm.quantized_part` for each source module instead, which `init` kernels bring into the layout of the target; or
+    the parts of a dense weight, which `init` kernels quantize.
     A vector of i32 holds the group of each column of such a weight (g_idx).
   }];
   let arguments = (ins TypedArrayAttrBase<AnyAttrOf<[Llm_PartAttr, Llm_QuantizedPartAttr]>, "parts">:$parts);

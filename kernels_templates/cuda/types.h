@@ -142,6 +142,8 @@ KERNEL_FN bool aligned16(const float* p, i64 stride) { return (reinterpret_cast<
 // --- Arithmetic
 // -------------------------------------------------------------------------------------------------------
 
+KERNEL_FN float nearest_integer(float v) { return rintf(v); }  // ties to even
+
 KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
 KERNEL_FN int min_of(int a, int b) { return a < b ? a : b; }

@@ -50,5 +50,14 @@ inline __attribute__((always_inline)) bf16 from_float<bf16>(float v) {  // round
   return bf16{static_cast<u16>(bits >> 16)};
 }
 
+// Ties to even; |v| < 2^22.
+KERNEL_FN float nearest_integer(float v) {
+#if defined(__SSE4_1__)
+  return __builtin_rintf(v);
+#else
+  return v + 12582912.0f - 12582912.0f;
+#endif
+}
+
 KERNEL_FN i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 KERNEL_FN i64 max_of(i64 a, i64 b) { return a > b ? a : b; }

@@ -276,8 +276,8 @@ Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   if (family == "linear") return test_linear(kernel, rng, timing);
   if (family == "linear_rope") return test_linear_rope(kernel, rng, timing);
-  if (family == "linear_quantized" || family == "repack" || family == "group_order" || family == "gather_columns" ||
-      family == "quantize_rows")
+  if (family == "linear_quantized" || family == "repack" || family == "quantize" || family == "group_order" ||
+      family == "gather_columns" || family == "quantize_rows")
     return test_quantized(kernel, rng, timing);
   if (family.starts_with("linear_")) return test_linear_fused(kernel, rng, timing);
   if (family == "attention") return test_attention(kernel, rng, timing);

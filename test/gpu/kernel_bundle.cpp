@@ -28,7 +28,7 @@ std::string read_text(const std::filesystem::path& path) {
 
 std::vector<llmc::CudaHeader> read_headers(const std::filesystem::path& root) {
   std::vector<llmc::CudaHeader> headers;
-  for (const char* shared : {"abi.h", "quantized_weights.h"}) headers.push_back({shared, read_text(root / shared)});
+  for (const char* shared : {"abi.h", "quantized_weights.h", "quantize_group.h"}) headers.push_back({shared, read_text(root / shared)});
   for (const auto& entry : std::filesystem::directory_iterator(root / "cuda")) {
     if (entry.path().extension() == ".h") {
       headers.push_back({"cuda/" + entry.path().filename().string(), read_text(entry.path())});

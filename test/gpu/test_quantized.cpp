@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "test/gpu/gpu_harness.h"
+#include "test/gpu/int8_values.h"
+#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 namespace {
@@ -13,137 +14,11 @@ using llm::CodeType;
 
 bool is_x86(const KernelInstance& instance) { return std::string(instance.variant->file).starts_with("x86/"); }
 
-int bits_of(CodeType code) {
-  return code == CodeType::kU2 ? 2 : code == CodeType::kU8 || code == CodeType::kE4M3 ? 8 : 4;
-}
-
-double value_of(CodeType code, unsigned q) {
-  static constexpr double kNf4[] = {-1.0,
-                                    -0.6961928009986877,
-                                    -0.5250730514526367,
-                                    -0.39491748809814453,
-                                    -0.28444138169288635,
-                                    -0.18477343022823334,
-                                    -0.09105003625154495,
-                                    0.0,
-                                    0.07958029955625534,
-                                    0.16093020141124725,
-                                    0.24611230194568634,
-                                    0.33791524171829224,
-                                    0.44070982933044434,
-                                    0.5626170039176941,
-                                    0.7229568362236023,
-                                    1.0};
-  static constexpr double kFp4[] = {0, 0.0625 / 12, 8.0 / 12, 1, 4.0 / 12, 6.0 / 12, 2.0 / 12, 3.0 / 12};
-  switch (code) {
-    case CodeType::kNf4:
-      return kNf4[q];
-    case CodeType::kFp4:
-      return (q & 8 ? -1 : 1) * kFp4[q & 7];
-    case CodeType::kE4M3: {
-      const int exponent = static_cast<int>(q >> 3 & 15), fraction = static_cast<int>(q & 7);
-      const double magnitude = exponent ? std::ldexp(8 + fraction, exponent - 10) : std::ldexp(fraction, -9);
-      return q & 128 ? -magnitude : magnitude;
-    }
-    default:
-      return q;
-  }
-}
-
-// Codes, scales and zeros of a weight [n, k], and what they mean.
-struct Quantized {
-  int n, k, group, groups;
-  CodeType code;
-  std::vector<unsigned> codes;  // [n, k]
-  std::vector<double> scales;   // [n, groups]
-  std::vector<unsigned> zeros;  // [n, groups], empty: none
-  unsigned zero;
-
-  static Quantized make(Rng& rng, CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros) {
-    Quantized q{n, k, group, (k + group - 1) / group, code, {}, {}, {}, 1u << (bits_of(code) - 1)};
-    const unsigned count = 1u << bits_of(code);
-    for (int i = 0; i < n * k; ++i) {
-      q.codes.push_back(static_cast<unsigned>(rng() % count));
-      if (code == CodeType::kE4M3 && (q.codes.back() & 0x7f) == 0x7f) q.codes.back() = 0x7e;  // no number
-    }
-    q.scales = random_values(rng, static_cast<size_t>(n) * q.groups, 0.02, scale);
-    if (with_zeros && code <= CodeType::kU8)
-      for (size_t i = 0; i < q.scales.size(); ++i) q.zeros.push_back(static_cast<unsigned>(rng() % count));
-    return q;
-  }
-  double weight(int row, int column) const {
-    const size_t at = static_cast<size_t>(row) * groups + column / group;
-    const double z = code <= CodeType::kU8 ? (zeros.empty() ? zero : zeros[at]) : 0;
-    return (value_of(code, codes[static_cast<size_t>(row) * k + column]) - z) * scales[at];
-  }
-};
-
-// Positions of a row's words, scales or zeros: row-major, or with 16 rows interleaved.
-size_t position(bool interleaved, int row, int column, int columns) {
-  const int rows = interleaved ? 16 : 1;
-  return static_cast<size_t>((row / rows * columns + column) * rows + row % rows);
-}
-int padded_rows(bool interleaved, int n) { return interleaved ? (n + 15) / 16 * 16 : n; }
-
-std::vector<u32> stored_codes(const Quantized& q, bool interleaved) {
-  const int bits = bits_of(q.code), per_word = 32 / bits, columns = (q.k * bits + 127) / 128 * 4;
-  std::vector<u32> out(static_cast<size_t>(padded_rows(interleaved, q.n)) * columns);
-  for (int r = 0; r < q.n; ++r)
-    for (int i = 0; i < q.k; ++i)
-      out[position(interleaved, r, i / per_word, columns)] |= q.codes[static_cast<size_t>(r) * q.k + i]
-                                                              << (i % per_word * bits);
-  return out;
-}
-
-template <typename T>
-std::vector<T> stored_groups(const Quantized& q, const std::vector<T>& values, bool interleaved) {
-  std::vector<T> out(static_cast<size_t>(padded_rows(interleaved, q.n)) * q.groups);
-  for (int r = 0; r < q.n; ++r)
-    for (int g = 0; g < q.groups; ++g)
-      out[position(interleaved, r, g, q.groups)] = values[static_cast<size_t>(r) * q.groups + g];
-  return out;
-}
-
-std::vector<unsigned char> as_bytes(const std::vector<unsigned>& values) { return {values.begin(), values.end()}; }
-
-// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows beyond `rows` are poison.
-struct Int8Values {
-  std::vector<signed char> codes;  // in the order of memory
-  std::vector<float> scales;
-  std::vector<int> sums;
-  std::vector<double> values;  // what they stand for, in the order of columns
-  std::vector<bool> near_tie;  // codes that rounding could make one more or less
-
-  static Int8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group, int bits) {
-    const size_t all = static_cast<size_t>(bucket) * width;
-    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN), std::vector<int>(all / group, 1 << 30),
-                 std::vector<double>(static_cast<size_t>(rows) * width), std::vector<bool>(all)};
-    const int per_word = 32 / bits, vectors = 8 / bits;
-    for (size_t first = 0; first < static_cast<size_t>(rows) * width; first += group) {
-      float maximum = 0;
-      for (int i = 0; i < group; ++i) maximum = std::max(maximum, std::abs(static_cast<float>(x[first + i])));
-      v.scales[first / group] = maximum / 127.0f;
-      v.sums[first / group] = 0;
-      for (int i = 0; i < group; ++i) {
-        const float scaled = maximum > 0 ? static_cast<float>(x[first + i]) * (127.0f / maximum) : 0;
-        const float code = std::nearbyint(scaled);
-        const size_t word = first + i / per_word * per_word;
-        const size_t at = word + i % per_word % vectors * 4 + i % per_word / vectors;
-        v.codes[at] = static_cast<signed char>(code);
-        v.near_tie[at] = std::abs(std::abs(scaled - code) - 0.5f) < 1e-4f;
-        v.sums[first / group] += static_cast<int>(code);
-        v.values[first + i] = static_cast<double>(code) * v.scales[first / group];
-      }
-    }
-    return v;
-  }
-};
-
 void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quantized& q, bool with_bias,
                             Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const KernelInstance& instance = *kernel.instance;
-  const bool x86 = is_x86(instance);
+  const i64 order = interleave_of(instance);
   const int bucket = rows + 3;
   std::vector<double> x = random_values(rng, static_cast<size_t>(rows) * q.k, 1.0, instance.operand);
   std::vector<double> bucket_x = x;
@@ -158,10 +33,10 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
   const DeviceArray<signed char> int8_codes(gpu, int8.codes);
   const DeviceArray<float> int8_scales(gpu, int8.scales);
   const DeviceArray<int> int8_sums(gpu, int8.sums);
-  TypedArray device_x(gpu, bucket_x, instance.operand), scales(gpu, stored_groups(q, q.scales, x86), instance.weight);
+  TypedArray device_x(gpu, bucket_x, instance.operand), scales(gpu, q.stored_scales(order), instance.weight);
   TypedArray device_bias(gpu, bias, ScalarType::kBF16);
-  DeviceArray<u32> codes(gpu, stored_codes(q, x86));
-  DeviceArray<unsigned char> zeros(gpu, as_bytes(q.zeros.empty() ? q.zeros : stored_groups(q, q.zeros, x86)));
+  DeviceArray<u32> codes(gpu, q.stored_codes(order));
+  DeviceArray<unsigned char> zeros(gpu, q.stored_zeros(order));
   DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * q.n);
   const auto counts = make_counts(gpu, rows, 1, 1);
   const std::string shape = std::to_string(rows) + " x " + std::to_string(q.n) + " x " + std::to_string(q.k) +
@@ -226,19 +101,18 @@ void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
 
 // Two modules stacked, the second with its columns reordered, from unaligned tensors: codes along K in words, zeros
 // along N with one added, scales row-major, then shared by blocks of rows.
-void test_repack(const Kernel& kernel, Rng& rng, Outcome& outcome) {
+void check_repack(const Kernel& kernel, Rng& rng, i64 interleave, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const ScalarType scale = kernel.instance->weight;
-  const bool x86 = is_x86(*kernel.instance);
   const int rows[] = {24, 40}, n = 64, k = 72, group = 32, groups = 3, per_word = 8;
   Quantized q = Quantized::make(rng, CodeType::kU4, scale, n, k, group, true);
   for (int r = rows[0]; r < n; ++r)  // the second module: a scale for 16 rows
     for (int g = 0; g < groups; ++g)
       q.scales[static_cast<size_t>(r) * groups + g] =
           q.scales[static_cast<size_t>(r - (r - rows[0]) % 16) * groups + g];
-  DeviceArray<u32> codes(gpu, std::vector<u32>(stored_codes(q, x86).size()));
-  TypedArray scales(gpu, std::vector<double>(stored_groups(q, q.scales, x86).size(), 0.0), scale);
-  DeviceArray<unsigned char> zeros(gpu, std::vector<unsigned char>(stored_groups(q, q.zeros, x86).size()));
+  DeviceArray<u32> codes(gpu, std::vector<u32>(q.stored_codes(interleave).size()));
+  TypedArray scales(gpu, std::vector<double>(q.stored_scales(interleave).size(), 0.0), scale);
+  DeviceArray<unsigned char> zeros(gpu, std::vector<unsigned char>(q.stored_zeros(interleave).size()));
   std::vector<int> order(k);
   for (int i = 0; i < k; ++i) order[i] = i;
   std::shuffle(order.begin(), order.end(), rng);
@@ -271,13 +145,18 @@ void test_repack(const Kernel& kernel, Rng& rng, Outcome& outcome) {
     const ScaleView scale_view{
         source_scales.ptr<char>() + 1, static_cast<i64>(scale), block, groups, 1, 1.0, nullptr, nullptr, 1, 0.0};
     kernel.launch(RepackArgs{code_view, zero_view, scale_view, part ? device_order.get() : nullptr, codes.get(),
-                             scales.ptr(), zeros.get(), count, k, group, 4, first, x86 ? 16 : 1},
+                             scales.ptr(), zeros.get(), count, k, group, 4, first, interleave},
                   1, (first + count + 15) / 16 * 16 - first / 16 * 16);
     first += count;
   }
-  outcome.exact(codes.values() == stored_codes(q, x86), "repacked codes differ");
-  outcome.exact(scales.values() == stored_groups(q, q.scales, x86), "repacked scales differ");
-  outcome.exact(zeros.values() == as_bytes(stored_groups(q, q.zeros, x86)), "repacked zeros differ");
+  outcome.exact(codes.values() == q.stored_codes(interleave), "repacked codes differ");
+  outcome.exact(scales.values() == q.stored_scales(interleave), "repacked scales differ");
+  outcome.exact(zeros.values() == q.stored_zeros(interleave), "repacked zeros differ");
+}
+
+void test_repack(const Kernel& kernel, Rng& rng, Outcome& outcome) {
+  for (i64 interleave : {1, 8, 16})
+    if (interleave != 16 || is_x86(*kernel.instance)) check_repack(kernel, rng, interleave, outcome);
 }
 
 void test_group_order(const Kernel& kernel, Rng& rng, Outcome& outcome) {
@@ -360,6 +239,7 @@ Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   Outcome outcome;
   if (family == "repack") test_repack(kernel, rng, outcome);
+  if (family == "quantize") return test_quantize(kernel, rng);
   if (family == "group_order") test_group_order(kernel, rng, outcome);
   if (family == "quantize_rows") test_quantize_rows(kernel, rng, outcome);
   if (family == "gather_columns") test_gather_columns(kernel, rng, outcome);

@@ -1,0 +1,120 @@
+#include "test/gpu/quantized_weight.h"
+
+#include <cmath>
+
+namespace llm_test {
+
+using llm::CodeType;
+using llm_abi::i64;
+using llm_abi::u32;
+
+int bits_of(CodeType code) {
+  return code == CodeType::kU2 ? 2 : code == CodeType::kU8 || code == CodeType::kE4M3 ? 8 : 4;
+}
+
+double value_of(CodeType code, unsigned q) {
+  static constexpr double kNf4[] = {-1.0,
+                                    -0.6961928009986877,
+                                    -0.5250730514526367,
+                                    -0.39491748809814453,
+                                    -0.28444138169288635,
+                                    -0.18477343022823334,
+                                    -0.09105003625154495,
+                                    0.0,
+                                    0.07958029955625534,
+                                    0.16093020141124725,
+                                    0.24611230194568634,
+                                    0.33791524171829224,
+                                    0.44070982933044434,
+                                    0.5626170039176941,
+                                    0.7229568362236023,
+                                    1.0};
+  static constexpr double kFp4[] = {0, 0.0625 / 12, 8.0 / 12, 1, 4.0 / 12, 6.0 / 12, 2.0 / 12, 3.0 / 12};
+  switch (code) {
+    case CodeType::kNf4:
+      return kNf4[q];
+    case CodeType::kFp4:
+      return (q & 8 ? -1 : 1) * kFp4[q & 7];
+    case CodeType::kE4M3: {
+      const int exponent = static_cast<int>(q >> 3 & 15), fraction = static_cast<int>(q & 7);
+      const double magnitude = exponent ? std::ldexp(8 + fraction, exponent - 10) : std::ldexp(fraction, -9);
+      return q & 128 ? -magnitude : magnitude;
+    }
+    default:
+      return q;
+  }
+}
+
+Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros) {
+  Quantized q{n, k, group, (k + group - 1) / group, code, {}, {}, {}, 1u << (bits_of(code) - 1)};
+  const unsigned count = 1u << bits_of(code);
+  for (int i = 0; i < n * k; ++i) {
+    q.codes.push_back(static_cast<unsigned>(rng() % count));
+    if (code == CodeType::kE4M3 && (q.codes.back() & 0x7f) == 0x7f) q.codes.back() = 0x7e;  // no number
+  }
+  q.scales = random_values(rng, static_cast<size_t>(n) * q.groups, 0.02, scale);
+  if (with_zeros && q.is_integer())
+    for (size_t i = 0; i < q.scales.size(); ++i) q.zeros.push_back(static_cast<unsigned>(rng() % count));
+  return q;
+}
+
+double Quantized::weight(int row, int column) const {
+  const size_t at = static_cast<size_t>(row) * groups + column / group;
+  const double z = is_integer() ? (zeros.empty() ? zero : zeros[at]) : 0;
+  return (value_of(code, codes[static_cast<size_t>(row) * k + column]) - z) * scales[at];
+}
+
+i64 stored_row_words(CodeType code, int k, i64 interleave) {
+  const i64 bits = i64{k} * bits_of(code);
+  return interleave == 8 ? (bits + 511) / 512 * 16 : (bits + 127) / 128 * 4;
+}
+
+size_t group_position(i64 interleave, int row, int group, int groups) {
+  return static_cast<size_t>((row / interleave * groups + group) * interleave + row % interleave);
+}
+
+CodePlace code_position(CodeType code, i64 interleave, int row, int column, int k) {
+  const int bits = bits_of(code), per_word = 32 / bits;
+  const i64 words = stored_row_words(code, k, interleave);
+  if (interleave != 8)
+    return {static_cast<size_t>((row / interleave * words + column / per_word) * interleave + row % interleave), column % per_word * bits};
+  // Tiles of 8 rows and 512 / bits columns, 128 words each; lane 4 g + t has four words: row g, columns t * 8 ... of every 32.
+  const int tile_columns = 512 / bits, within = column % tile_columns, lane = row % 8 * 4 + within % 32 / 8;
+  const int codes_before = within / 32 * 8 + within % 8;  // of this lane
+  const i64 tile = row / 8 * (words / 16) + column / tile_columns;
+  const int code_in_word = codes_before % per_word;
+  const int shift = bits == 4 ? code_in_word % 2 * 16 + code_in_word / 2 * 4 : code_in_word * bits;
+  return {static_cast<size_t>(tile * 128 + lane * 4 + codes_before / per_word), shift};
+}
+
+std::vector<u32> Quantized::stored_codes(i64 interleave) const {
+  const i64 rows = (n + interleave - 1) / interleave * interleave;
+  std::vector<u32> out(static_cast<size_t>(rows * stored_row_words(code, k, interleave)));
+  for (int r = 0; r < n; ++r) {
+    for (int i = 0; i < k; ++i) {
+      const CodePlace place = code_position(code, interleave, r, i, k);
+      out[place.word] |= codes[static_cast<size_t>(r) * k + i] << place.shift;
+    }
+  }
+  return out;
+}
+
+template <typename T, typename From>
+std::vector<T> stored_groups(const Quantized& q, const std::vector<From>& values, i64 interleave) {
+  const i64 rows = (q.n + interleave - 1) / interleave * interleave;
+  std::vector<T> out(static_cast<size_t>(rows) * q.groups);
+  for (int r = 0; r < q.n; ++r)
+    for (int g = 0; g < q.groups; ++g)
+      out[group_position(interleave, r, g, q.groups)] = static_cast<T>(values[static_cast<size_t>(r) * q.groups + g]);
+  return out;
+}
+
+std::vector<double> Quantized::stored_scales(i64 interleave) const { return stored_groups<double>(*this, scales, interleave); }
+std::vector<unsigned char> Quantized::stored_zeros(i64 interleave) const {
+  if (zeros.empty()) return {};
+  return stored_groups<unsigned char>(*this, zeros, interleave);
+}
+
+i64 interleave_of(const KernelInstance& instance) { return instance.variant->interleave; }
+
+}  // namespace llm_test
