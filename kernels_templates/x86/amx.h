@@ -1,10 +1,11 @@
-// AMX: eight tiles of 16 rows x 64 bytes. A tile of activations holds 16 rows of 32 bf16; a tile of weights, 16 pairs of K of 16 outputs, is 1 KiB as
-// x86/pack.h lays it out. The configuration belongs to a thread: a kernel loads it and releases it.
+// AMX: eight tiles of 16 rows x 64 bytes. A tile of activations holds 16 rows of 32 bf16; a tile of weights, 16 pairs
+// of K of 16 outputs, is 1 KiB as x86/pack.h lays it out. The configuration belongs to a thread: a kernel loads it and
+// releases it.
 #pragma once
 
 #include "x86/simd.h"
 
-constexpr i64 kTileRows = 16;    // of each tile
+constexpr i64 kTileRows = 16;  // of each tile
 constexpr i64 kTileBytes = 1024;
 constexpr i64 kTileStride = 64;  // bytes between rows of a tile that lies by itself
 constexpr i64 kTileK = 32;       // bf16 of K in a tile
@@ -23,7 +24,8 @@ KERNEL_FN void configure_tiles() {
 }
 KERNEL_FN void release_tiles() { __builtin_ia32_tilerelease(); }
 
-// Two by two products: tiles 0 to 3 are the sums of rows {0, 1} x columns {0, 1}. Per step of K a tile of each row and of each column.
+// Two by two products: tiles 0 to 3 are the sums of rows {0, 1} x columns {0, 1}. Per step of K a tile of each row and
+// of each column.
 KERNEL_FN void zero_sums() {
   __builtin_ia32_tilezero(0), __builtin_ia32_tilezero(1), __builtin_ia32_tilezero(2), __builtin_ia32_tilezero(3);
 }

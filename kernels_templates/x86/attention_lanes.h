@@ -1,5 +1,6 @@
-// Paged causal attention, blocked: the queries of the heads that share a KV head stand in the lanes of vectors, so that each element of K and V, once
-// widened, is multiplied into all of them. Keys in chunks with a running maximum (online softmax).
+// Paged causal attention, blocked: the queries of the heads that share a KV head stand in the lanes of vectors, so that
+// each element of K and V, once widened, is multiplied into all of them. Keys in chunks with a running maximum (online
+// softmax).
 #pragma once
 
 #include "x86/attention.h"
@@ -7,8 +8,8 @@
 // Queries of one sequence and one KV head.
 struct QueryLanes {
   static constexpr i64 kMost = 32;
-  i64 count = 0, first = 0, last = -1;   // entries that any of them sees
-  i64 row[kMost];                        // of q and out
+  i64 count = 0, first = 0, last = -1;  // entries that any of them sees
+  i64 row[kMost];                       // of q and out
   i32 lane_first[kMost], lane_last[kMost];
 };
 
@@ -18,7 +19,8 @@ KERNEL_FN void attend_lanes(const AttentionArgs& a, const QueryLanes& lanes, i64
   constexpr i64 kLanes = 16 * kVectors, kKeys = 32;
   constexpr int kBlock = 4;  // keys, or elements of V, whose sums are kept in registers
   const i64 d = a.kv.head_dim;
-  alignas(64) float query[kMaxHeadDim * kLanes], acc[kMaxHeadDim * kLanes], entry[kKeys * kMaxHeadDim], weight[kKeys * kLanes];
+  alignas(64) float query[kMaxHeadDim * kLanes], acc[kMaxHeadDim * kLanes], entry[kKeys * kMaxHeadDim],
+      weight[kKeys * kLanes];
   i32x16 lane_first[kVectors], lane_last[kVectors];
   f32x16 maximum[kVectors], total[kVectors];
   i32 every_last = 0x7fffffff, every_first = 0;

@@ -1,9 +1,9 @@
 // Linear layers of many tokens on AMX: operands in bf16, sums in float32.
 //
-// A tile of the grid is kColumns outputs of kRows rows. K advances in steps of kDepth. For each, the activations are packed into tiles of 16 rows (and rounded
-// to bf16 where they are wider), and stay in the L2 while all pairs of 16 outputs pass by; the weights of a pair, as they lie in memory or
-// unpacked from codes, stay in the L1 meanwhile, and each product of 32 x 32 outputs keeps its sums in tiles over kDepth. The next weights are
-// prefetched meanwhile.
+// A tile of the grid is kColumns outputs of kRows rows. K advances in steps of kDepth. For each, the activations are
+// packed into tiles of 16 rows (and rounded to bf16 where they are wider), and stay in the L2 while all pairs of 16
+// outputs pass by; the weights of a pair, as they lie in memory or unpacked from codes, stay in the L1 meanwhile, and
+// each product of 32 x 32 outputs keeps its sums in tiles over kDepth. The next weights are prefetched meanwhile.
 #pragma once
 
 #include "x86/amx.h"
@@ -20,10 +20,13 @@ struct PackedTiles {
     return {static_cast<const bf16*>(a.w), packed_k<bf16>(a.k), (a.n + kPackRows - 1) / kPackRows};
   }
   // Tiles of 16 outputs from column k on.
-  KERNEL_FN const void* panel(const PackedTiles& t, i64 block, i64 k, i64, void*) { return t.w + (block * t.kp + k) * kPackRows; }
+  KERNEL_FN const void* panel(const PackedTiles& t, i64 block, i64 k, i64, void*) {
+    return t.w + (block * t.kp + k) * kPackRows;
+  }
   // Reads a line of what the next pair of blocks needs ahead; `step` counts lines.
   KERNEL_FN void prefetch(const PackedTiles& t, i64 block, i64 k, i64 step) {
-    if (block < t.blocks) __builtin_prefetch(reinterpret_cast<const char*>(t.w + (block * t.kp + k) * kPackRows) + step * 64, 0, 2);
+    if (block < t.blocks)
+      __builtin_prefetch(reinterpret_cast<const char*>(t.w + (block * t.kp + k) * kPackRows) + step * 64, 0, 2);
   }
 };
 
@@ -35,8 +38,14 @@ struct UnpackedTiles {
   const unsigned char* zeros;
   i64 words, groups, group, zero, blocks;
   KERNEL_FN UnpackedTiles of(const LinearQuantizedArgs& a) {
-    return {static_cast<const u32*>(a.codes), static_cast<const S*>(a.scales), a.zeros, code_words(a.k, Code::kBits), (a.k + a.group - 1) / a.group, a.group,
-            a.zero, (a.n + kQuantizedRows - 1) / kQuantizedRows};
+    return {static_cast<const u32*>(a.codes),
+            static_cast<const S*>(a.scales),
+            a.zeros,
+            code_words(a.k, Code::kBits),
+            (a.k + a.group - 1) / a.group,
+            a.group,
+            a.zero,
+            (a.n + kQuantizedRows - 1) / kQuantizedRows};
   }
   KERNEL_FN u32x16 pair(f32x16 even, f32x16 odd) {
     const u32x16 half = u32x16{} + 0x8000u;
@@ -47,10 +56,13 @@ struct UnpackedTiles {
     u32* out = static_cast<u32*>(scratch);
     const f32x16 table = Code::kBits == 4 && !Code::kInteger ? table16<Code>() : f32x16{};
     for (i64 end = k + steps * kTileK; k < end;) {
-      const i64 g = k / t.group, group_end = min_of((g + 1) * t.group, end), at = (block * t.groups + g) * kQuantizedRows;
+      const i64 g = k / t.group, group_end = min_of((g + 1) * t.group, end),
+                at = (block * t.groups + g) * kQuantizedRows;
       const f32x16 scale = load16(t.scales + at);
       f32x16 offset[kPlaces], factor[kPlaces];
-      const f32x16 zero = !Code::kInteger ? f32x16{} : t.zeros ? bytes16(t.zeros + at) : splat(static_cast<float>(t.zero));
+      const f32x16 zero = !Code::kInteger ? f32x16{}
+                          : t.zeros       ? bytes16(t.zeros + at)
+                                          : splat(static_cast<float>(t.zero));
       for (int i = 0; i < kPlaces; ++i) {
         offset[i] = kMagic + zero * static_cast<float>(1 << (Code::kBits * i));
         factor[i] = scale * (1.0f / static_cast<float>(1 << (Code::kBits * i)));
@@ -72,7 +84,11 @@ struct UnpackedTiles {
     return scratch;
   }
   KERNEL_FN void prefetch(const UnpackedTiles& t, i64 block, i64 k, i64 step) {
-    if (block < t.blocks) __builtin_prefetch(reinterpret_cast<const char*>(t.codes + (block * t.words + k * Code::kBits / 32) * kQuantizedRows) + step * 64, 0, 2);
+    if (block < t.blocks)
+      __builtin_prefetch(
+          reinterpret_cast<const char*>(t.codes + (block * t.words + k * Code::kBits / 32) * kQuantizedRows) +
+              step * 64,
+          0, 2);
   }
 };
 
@@ -83,15 +99,18 @@ KERNEL_FN void pack_rows(const X* x, i64 stride, i64 rows, i64 k, i64 steps, bf1
   for (i64 r = 0; r < padded; ++r) {
     bf16* tile = out + (r / kTileRows * steps * kTileRows + r % kTileRows) * kTileK;
     for (i64 s = 0; s < steps; ++s) {
-      if (r < rows)
-        store_bf16_32(tile + s * kTileRows * kTileK, x + r * stride + k + s * kTileK);
-      else
-        store(tile + s * kTileRows * kTileK, u32x16{});
+      bf16* out_row = tile + s * kTileRows * kTileK;
+      if (r >= rows) {
+        store(out_row, u32x16{});
+        continue;
+      }
+      store_bf16_32(out_row, x + r * stride + k + s * kTileK);
     }
   }
 }
 
-// The blocks of 16 weight rows whose outputs a product of 32 x 32 computes: 2 * i and 2 * i + 1 of the layer, or gate and up of block i.
+// The blocks of 16 weight rows whose outputs a product of 32 x 32 computes: 2 * i and 2 * i + 1 of the layer, or gate
+// and up of block i.
 struct Neighbours {
   static constexpr i64 kPerStep = 2;  // blocks of outputs
   KERNEL_FN i64 second(i64 block, i64) { return block + 1; }
@@ -101,9 +120,11 @@ struct GateAndUp {
   KERNEL_FN i64 second(i64 block, i64 blocks) { return block + blocks; }
 };
 
-// The products of `rows` rows of x and the outputs of `count` blocks from `first` on, of `blocks` in all: sums[row pair][step][four tiles of 16 x 16].
+// The products of `rows` rows of x and the outputs of `count` blocks from `first` on, of `blocks` in all: sums[row
+// pair][step][four tiles of 16 x 16].
 template <typename X, typename Tiles, typename Pairing, i64 kDepth, i64 kSteps>
-KERNEL_FN void amx_products(const X* x, i64 k_all, i64 rows, const Tiles& tiles, i64 first, i64 count, i64 blocks, bf16* packed, bf16* scratch, float* sums) {
+KERNEL_FN void amx_products(const X* x, i64 k_all, i64 rows, const Tiles& tiles, i64 first, i64 count, i64 blocks,
+                            bf16* packed, bf16* scratch, float* sums) {
   const i64 row_pairs = (rows + 2 * kTileRows - 1) / (2 * kTileRows);
   for (i64 k = 0; k < k_all; k += kDepth) {
     const i64 steps = min_of(kDepth, k_all - k) / kTileK;
@@ -111,9 +132,10 @@ KERNEL_FN void amx_products(const X* x, i64 k_all, i64 rows, const Tiles& tiles,
     for (i64 b = 0; b < count; b += Pairing::kPerStep) {
       const i64 other = Pairing::second(first + b, blocks);
       const char* column0 = static_cast<const char*>(Tiles::panel(tiles, first + b, k, steps, scratch));
-      const char* column1 = (Pairing::kPerStep == 2 && b + 1 == count)
-                                ? column0
-                                : static_cast<const char*>(Tiles::panel(tiles, other, k, steps, scratch + kDepth * kTileRows));
+      const char* column1 =
+          (Pairing::kPerStep == 2 && b + 1 == count)
+              ? column0
+              : static_cast<const char*>(Tiles::panel(tiles, other, k, steps, scratch + kDepth * kTileRows));
       float* kept = sums + b / Pairing::kPerStep * 1024;
       // What comes next: the next blocks of this step of K, or the first ones of the next.
       const bool same_k = b + Pairing::kPerStep < count;
@@ -129,7 +151,8 @@ KERNEL_FN void amx_products(const X* x, i64 k_all, i64 rows, const Tiles& tiles,
         else
           load_sums(kept);
         for (i64 s = 0; s < steps; ++s) {
-          multiply_bf16(row0 + s * kTileBytes, row1 + s * kTileBytes, column0 + s * kTileBytes, column1 + s * kTileBytes);
+          multiply_bf16(row0 + s * kTileBytes, row1 + s * kTileBytes, column0 + s * kTileBytes,
+                        column1 + s * kTileBytes);
           if (line < lines) {
             Tiles::prefetch(tiles, next, next_k, line);
             Tiles::prefetch(tiles, next_other, next_k, line);
@@ -170,11 +193,13 @@ KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
   alignas(64) bf16 packed[kRows * kDepth];
   alignas(64) float sums[kRows * kColumns];
   configure_tiles();
-  amx_products<X, PackedTiles, Neighbours, kDepth, kColumns / 32>(
-      static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows, PackedTiles::of(a), t.first, t.count, t.blocks, packed, nullptr, sums);
+  amx_products<X, PackedTiles, Neighbours, kDepth, kColumns / 32>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows,
+                                                                  PackedTiles::of(a), t.first, t.count, t.blocks,
+                                                                  packed, nullptr, sums);
   release_tiles();
   for (i64 r = 0; r < t.rows; ++r)
-    for (i64 b = 0; b < t.count; ++b) store_outputs<W>(a, t.row + r, (t.first + b) * kPackRows, amx_row<kColumns / 32>(sums, r, b / 2, b % 2));
+    for (i64 b = 0; b < t.count; ++b)
+      store_outputs<W>(a, t.row + r, (t.first + b) * kPackRows, amx_row<kColumns / 32>(sums, r, b / 2, b % 2));
 }
 
 template <typename Code, typename S, typename X, i64 kRows, i64 kColumns, i64 kDepth>
@@ -186,9 +211,11 @@ KERNEL_FN void linear_quantized_amx(const LinearQuantizedArgs& a, Tile tile) {
   alignas(64) bf16 scratch[2 * kTileRows * kDepth];
   using Tiles = UnpackedTiles<Code, S>;
   configure_tiles();
-  amx_products<X, Tiles, Neighbours, kDepth, kColumns / 32>(
-      static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows, Tiles::of(a), t.first, t.count, t.blocks, packed, scratch, sums);
+  amx_products<X, Tiles, Neighbours, kDepth, kColumns / 32>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows,
+                                                            Tiles::of(a), t.first, t.count, t.blocks, packed, scratch,
+                                                            sums);
   release_tiles();
   for (i64 r = 0; r < t.rows; ++r)
-    for (i64 b = 0; b < t.count; ++b) store_quantized(a, t.row + r, (t.first + b) * kQuantizedRows, amx_row<kColumns / 32>(sums, r, b / 2, b % 2));
+    for (i64 b = 0; b < t.count; ++b)
+      store_quantized(a, t.row + r, (t.first + b) * kQuantizedRows, amx_row<kColumns / 32>(sums, r, b / 2, b % 2));
 }

@@ -1,4 +1,5 @@
-// linear_glu: silu(gate) * up behind the projection that holds both, gate above up. See FusedLinearArgs; no squares on x86.
+// linear_glu: silu(gate) * up behind the projection that holds both, gate above up. See FusedLinearArgs; no squares on
+// x86.
 #pragma once
 
 #include "x86/elementwise.h"
@@ -19,7 +20,8 @@ template <typename W, typename X>
 KERNEL_FN void linear_glu_naive(const FusedLinearArgs& a, Tile tile) {
   const i64 row = tile.y, n = tile.x, half = a.n / 2;
   if (row >= a.counts->rows[a.row_count] || n >= half) return;
-  static_cast<X*>(a.out)[row * half + n] = from_float<X>(silu1(dot_of_row<W, X>(a, row, n)) * dot_of_row<W, X>(a, row, half + n));
+  static_cast<X*>(a.out)[row * half + n] =
+      from_float<X>(silu1(dot_of_row<W, X>(a, row, n)) * dot_of_row<W, X>(a, row, half + n));
 }
 
 template <typename W, typename X, i64 kRows, i64 kColumns, i64 kDepth>
@@ -36,8 +38,9 @@ KERNEL_FN void linear_glu_amx(const FusedLinearArgs& a, Tile tile) {
   alignas(64) bf16 packed[kRows * kDepth];
   alignas(64) float sums[kRows * kColumns * 2];
   configure_tiles();
-  amx_products<X, PackedTiles, GateAndUp, kDepth, kColumns / 16>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows, PackedTiles::of(a), t.first, t.count,
-                                                                 t.blocks, packed, nullptr, sums);
+  amx_products<X, PackedTiles, GateAndUp, kDepth, kColumns / 16>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows,
+                                                                 PackedTiles::of(a), t.first, t.count, t.blocks, packed,
+                                                                 nullptr, sums);
   release_tiles();
   const W* bias = static_cast<const W*>(a.bias);
   for (i64 r = 0; r < t.rows; ++r) {

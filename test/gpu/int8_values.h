@@ -6,7 +6,8 @@
 
 namespace llm_test {
 
-// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows beyond `rows` are poison.
+// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows
+// beyond `rows` are poison.
 struct Int8Values {
   std::vector<signed char> codes;  // in the order of memory
   std::vector<float> scales;
@@ -16,8 +17,9 @@ struct Int8Values {
 
   static Int8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group, int bits) {
     const size_t all = static_cast<size_t>(bucket) * width;
-    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN), std::vector<int>(all / group, 1 << 30),
-                 std::vector<double>(static_cast<size_t>(rows) * width), std::vector<bool>(all)};
+    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN),
+                 std::vector<int>(all / group, 1 << 30), std::vector<double>(static_cast<size_t>(rows) * width),
+                 std::vector<bool>(all)};
     const int per_word = 32 / bits, vectors = 8 / bits;
     for (size_t first = 0; first < static_cast<size_t>(rows) * width; first += group) {
       float maximum = 0;
