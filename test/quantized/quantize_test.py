@@ -86,7 +86,7 @@ def main():
     for scheme, dtype in CASES:
         model = DenseModel(scheme, dtype, (scheme, dtype) in HEADS)
         model.write(models)
-        options = ["--quantize", scheme, "--kv-dtype", "f32", "-q"] + (["--quantize-head"] if model.head else [])
+        options = ["--quantize", scheme, "--kv-dtype", "f32", "--activations", "f32", "-q"] + (["--quantize-head"] if model.head else [])
         # Projections not merged, so that a weight is a module's.
         run([args.llmc, "compile", models / model.name, *options, "--target", "x86-64-v3", "--weights", "embed", "--disable-pass", "merge-qkv",
              "--disable-pass", "merge-gate-up", "-o", embedded / f"{model.name}.fb"])

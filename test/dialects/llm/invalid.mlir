@@ -545,8 +545,8 @@ func.func @quantized_part_of_plain_weight() {
 // -----
 
 func.func @plain_part_of_quantized_weight() {
-  // expected-error @+1 {{is quantized, but has the part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
-  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16>>
+  // expected-error @+1 {{is ordered, but has the dense part #llm.part<"w" rows 0 to 16 cols 0 to 64>}}
+  %w = llm.weight [#llm.part<"w" rows 0 to 16 cols 0 to 64>] : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
   return
 }
 
