@@ -92,6 +92,15 @@ KERNEL_FN i64 interleaved_index(i64 n, i64 column, i64 columns, i64 interleave) 
   return (n / interleave * columns + column) * interleave + n % interleave;
 }
 
+// Where column k of a row of int8 activations stands. A word of weights unpacks to 8 / bits vectors of bytes by shifts and a mask, the i-th holding
+// every (8 / bits)-th code from i on; codes of activations stand in that order.
+KERNEL_FN i64 int8_position(i64 k, i64 bits) {
+  const i64 per_word = 32 / bits, vectors = 8 / bits, i = k % per_word;
+  return k - i + i % vectors * 4 + i / vectors;
+}
+
+constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
+
 // Index of the word with codes word * 32 / bits, ... of row n.
 KERNEL_FN i64 word_index(i64 n, i64 word, i64 k, i64 bits, i64 interleave) {
   const i64 words = code_words(k, bits, interleave);
@@ -134,15 +143,6 @@ KERNEL_FN u32 stored_code(const u32* codes, i64 n, i64 k, i64 row_codes, int bit
   const u32 word = codes[word_index(n, k / per_word, row_codes, bits, interleave)];
   return word >> code_shift(static_cast<int>(k % per_word), bits, interleave == kFragmentRows) & ((1u << bits) - 1);
 }
-
-// Where column k of a row of int8 activations stands. A word of weights unpacks to 8 / bits vectors of bytes by shifts
-// and a mask, the i-th holding every (8 / bits)-th code from i on; codes of activations stand in that order.
-KERNEL_FN i64 int8_position(i64 k, i64 bits) {
-  const i64 per_word = 32 / bits, vectors = 8 / bits, i = k % per_word;
-  return k - i + i % vectors * 4 + i / vectors;
-}
-
-constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
 
 KERNEL_FN float bias_at(const LinearQuantizedArgs& a, i64 n) {
   if (!a.bias) return 0.0f;

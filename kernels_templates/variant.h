@@ -103,6 +103,12 @@ constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group
   return variant;
 }
 
+// A row that rounds wider operands.
+constexpr Variant rounding(Variant variant) {
+  variant.rounds_operands = true;
+  return variant;
+}
+
 // The same kernel for clusters of `cluster` blocks.
 constexpr Variant with_cluster(Variant variant, int cluster) {
   variant.cluster = cluster;

@@ -46,7 +46,7 @@ def NarrowOperands : Pass<"narrow-operands", "mlir::ModuleOp"> {
   let description = [{
     Why: a tensor core takes fp16 or bf16 operands. Rounding once, where the value is produced, halves its traffic and saves the conversion in
     every tile. Only operands are narrowed: the residual stream, scores, sums and logits stay float32. Targets whose row says
-    float32 operands (sm_60, sm_61, x86) keep everything in float32, unless float16 products are to go to cuBLAS (`--gemm cublas`), which
+    float32 operands (sm_60, sm_61, x86 without AMX) keep everything in float32, unless float16 products are to go to cuBLAS (`--gemm cublas`), which
     takes one type for both.
   }];
 }

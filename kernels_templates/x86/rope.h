@@ -17,12 +17,25 @@ KERNEL_FN void rope_table(const RopeTableArgs& a, Tile tile) {
 // out = rotation of x; table holds the token's cos, then sin.
 template <typename T>
 KERNEL_FN void rotate_head(const float* x, const float* table, T* out, i64 half, i64 head_dim) {
-  for (i64 j = 0; j < half; ++j) {
+  i64 i = 0;
+  for (; i + 16 <= half; i += 16) {
+    const f32x16 c = load16(table + i), s = load16(table + half + i), a = load16(x + i), b = load16(x + i + half);
+    store16(out + i, a * c - b * s);
+    store16(out + i + half, b * c + a * s);
+  }
+  for (i64 j = i; j < half; ++j) {
     const float c = table[j], s = table[half + j], a = x[j], b = x[j + half];
     out[j] = from_float<T>(a * c - b * s);
     out[j + half] = from_float<T>(b * c + a * s);
   }
   for (i64 j = 2 * half; j < head_dim; ++j) out[j] = from_float<T>(x[j]);
+}
+
+template <typename T>
+KERNEL_FN void copy_head(const float* x, T* out, i64 head_dim) {
+  i64 j = 0;
+  for (; j + 16 <= head_dim; j += 16) store16(out + j, load16(x + j));
+  for (; j < head_dim; ++j) out[j] = from_float<T>(x[j]);
 }
 
 // The cache rows of token t for KV head h: K, and V behind it.
@@ -78,5 +91,5 @@ KERNEL_FN void rope_kv_write(const RopeKvWriteArgs& a, Tile tile) {
   h -= a.kv.kv_heads;
   if (h >= a.kv.kv_heads) return;
   KV* v = kv_row<KV>(a.kv, slot, index, h, true);
-  for (i64 j = 0; j < d; ++j) v[j] = from_float<KV>(a.v[t * a.v_stride + h * d + j]);
+  copy_head(a.v + t * a.v_stride + h * d, v, d);
 }

@@ -30,8 +30,10 @@ KERNEL_FN f32x16 load16(const bf16* p) {
 }
 KERNEL_FN void store16(float* p, f32x16 v) { store(p, v); }
 KERNEL_FN void store16(f16* p, f32x16 v) { store(p, __builtin_convertvector(v, f16x16)); }
-KERNEL_FN void store16(bf16* p, f32x16 v) {
-  for (int i = 0; i < 16; ++i) p[i] = from_float<bf16>(v[i]);
+KERNEL_FN void store16(bf16* p, f32x16 v) {  // as from_float<bf16>
+  const u32x16 bits = __builtin_bit_cast(u32x16, v), rounded = bits + (0x7fffu + (bits >> 16 & 1u));
+  const u32x16 nan = __builtin_bit_cast(u32x16, (bits & 0x7fffffffu) > 0x7f800000u);
+  store(p, __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, u16x16));
 }
 
 KERNEL_FN f32x16 splat(float v) { return f32x16{} + v; }

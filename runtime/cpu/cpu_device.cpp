@@ -198,6 +198,7 @@ class CpuDevice : public Device {
     };
     void* data = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return llm::Error{"cannot allocate memory to measure the bandwidth"};
+    madvise(data, kBytes, MADV_HUGEPAGE);
     std::memset(data, 1, kBytes);
     std::vector<uint64_t> sums(kTiles * 8);
     const Job job{static_cast<const uint64_t*>(data), sums.data()};

@@ -45,7 +45,7 @@ TEST(Targets, RowsAreConsistent) {
     }
     // Operands are narrow only where matrix units take them.
     EXPECT_EQ(t.f16_operand == llm::ScalarType::kF16, cuda && (t.features & llm::kTensorF16));
-    EXPECT_EQ(t.bf16_operand == llm::ScalarType::kBF16, cuda && (t.features & llm::kTensorBF16));
+    EXPECT_EQ(t.bf16_operand == llm::ScalarType::kBF16, (t.features & (cuda ? llm::kTensorBF16 : llm::kAmxBf16)) != 0);
     EXPECT_TRUE(!cuda || (t.matrix_tflops > 0) == ((t.features & llm::kTensorF16) != 0));
   }
 }

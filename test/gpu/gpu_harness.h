@@ -230,6 +230,10 @@ void time_attention(const Kernel& kernel, Rng& rng, Outcome& outcome);
 // Rates of a linear layer at the projections of an 8B model; for variants of many rows.
 void time_projections(const Kernel& kernel, Rng& rng, Outcome& outcome);
 
+// Weights [n, k] in the order in which the kernel reads them: rows, or on x86 interleaved with zeros for padding (the formula of
+// kernels_templates/x86/pack.h, written down a second time).
+std::vector<double> stored_weights(const KernelInstance& instance, const std::vector<double>& w, int n, int k);
+
 // One shape of test_linear, and one head layout of test_attention.
 struct LinearShape {
   int rows, n, k;

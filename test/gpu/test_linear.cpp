@@ -31,9 +31,9 @@ std::vector<float> row_scales(const std::vector<double>& w, int n, int k) {
   return scales;
 }
 
-// The weights in the order in which the kernel reads them: rows, or on x86 interleaved with zeros for padding (the
-// formula of kernels_templates/x86/pack.h, written down a second time).
-std::vector<double> stored(const KernelInstance& instance, const std::vector<double>& w, int n, int k) {
+}  // namespace
+
+std::vector<double> stored_weights(const KernelInstance& instance, const std::vector<double>& w, int n, int k) {
   if (!std::string(instance.variant->file).starts_with("x86/")) return w;
   const int block = 16, group = 4 / static_cast<int>(bytes_of(instance.weight)), groups = (k + group - 1) / group;
   std::vector<double> packed(static_cast<size_t>((n + block - 1) / block * block) * groups * group);
@@ -46,8 +46,6 @@ std::vector<double> stored(const KernelInstance& instance, const std::vector<dou
   }
   return packed;
 }
-
-}  // namespace
 
 void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool with_bias, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
@@ -63,7 +61,7 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
   const int bucket = s.rows + 3;
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // and what stands in them must not matter
-  TypedArray device_x(gpu, bucket_x, instance.operand), device_w(gpu, stored(instance, w, s.n, s.k), instance.weight),
+  TypedArray device_x(gpu, bucket_x, instance.operand), device_w(gpu, stored_weights(instance, w, s.n, s.k), instance.weight),
       device_bias(gpu, bias, instance.weight);
   DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * s.n);
   DeviceArray<float> scales(gpu, row_scales(w, s.n, s.k));
@@ -95,7 +93,8 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
         magnitude += std::abs(product);
       }
       // fp32 accumulation; tensor cores truncate, hence the factor. Operands rounded to fp16 add their own rounding.
-      const double eps = scaled && instance.operand == ScalarType::kF32 ? 0x1p-11 : 0;
+      const bool rounds = instance.variant->rounds_operands && instance.operand == ScalarType::kF32;
+      const double eps = scaled && instance.operand == ScalarType::kF32 ? 0x1p-11 : rounds ? unit_roundoff(ScalarType::kBF16) : 0;
       outcome.near(result[static_cast<size_t>(r) * s.n + c], sum,
                    (eps + 0x1p-24 * 4 * std::sqrt(s.k)) * magnitude + 1e-35, "linear", r, c);
     }

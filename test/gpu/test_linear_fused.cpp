@@ -36,7 +36,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
 
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // rows beyond the true count must not matter
-  TypedArray device_x(gpu, bucket_x, operand), device_w(gpu, w, weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
+  TypedArray device_x(gpu, bucket_x, operand), device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
   TypedArray out(gpu, static_cast<size_t>(bucket) * width, glu ? operand : ScalarType::kF32);
   TypedArray scaled(gpu, static_cast<size_t>(bucket) * s.n, operand);
@@ -177,10 +177,12 @@ Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing) {
   int number = 0;
   for (const Shape& s : {Shape{1, 258, 896}, Shape{3, 98, 136}, Shape{8, 258, 1152}, Shape{17, 130, 328}, Shape{100, 258, 264}, Shape{2, 34, 24},
                          Shape{32, 96, 520}, Shape{130, 162, 40}, Shape{200, 64, 1096}, Shape{5, 1000, 72}, Shape{64, 800, 1160},
-                         Shape{300, 1060, 72}, Shape{33, 259, 64}, Shape{129, 387, 200}, Shape{2300, 80, 72}, Shape{4400, 34, 24}}) {
+                         Shape{300, 1060, 72}, Shape{33, 259, 64}, Shape{129, 387, 200}, Shape{2300, 80, 72}, Shape{4400, 34, 24},
+                         Shape{40, 96, 544}, Shape{70, 160, 1056}, Shape{530, 32, 96}}) {
     if (s.k % v.k_multiple != 0 || (glu && s.n % 2 != 0) || (v.flat_grid && v.max_rows && s.rows > v.max_rows)) continue;
     if (s.rows * s.n > 30000 && !v.flat_grid) continue;  // many tiles
-    const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3};
+    const bool x86 = std::string(v.file).starts_with("x86/");  // its norms are launches of their own
+    const Options with = {number % 2 == 0, number % 3 != 0 && !x86, number % 4 != 3};
     kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
     ++number;
     check_shape(kernel, rng, s, with, outcome);

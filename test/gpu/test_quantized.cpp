@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "test/gpu/int8_values.h"
 #include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
@@ -13,41 +14,6 @@ using namespace llm_abi;
 using llm::CodeType;
 
 bool is_x86(const KernelInstance& instance) { return std::string(instance.variant->file).starts_with("x86/"); }
-
-// Activations in int8 (the formulas of QuantizeRowsArgs and docs/quantization.md, written down a second time). Rows
-// beyond `rows` are poison.
-struct Int8Values {
-  std::vector<signed char> codes;  // in the order of memory
-  std::vector<float> scales;
-  std::vector<int> sums;
-  std::vector<double> values;  // what they stand for, in the order of columns
-  std::vector<bool> near_tie;  // codes that rounding could make one more or less
-
-  static Int8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group, int bits) {
-    const size_t all = static_cast<size_t>(bucket) * width;
-    Int8Values v{std::vector<signed char>(all, -128), std::vector<float>(all / group, NAN),
-                 std::vector<int>(all / group, 1 << 30), std::vector<double>(static_cast<size_t>(rows) * width),
-                 std::vector<bool>(all)};
-    const int per_word = 32 / bits, vectors = 8 / bits;
-    for (size_t first = 0; first < static_cast<size_t>(rows) * width; first += group) {
-      float maximum = 0;
-      for (int i = 0; i < group; ++i) maximum = std::max(maximum, std::abs(static_cast<float>(x[first + i])));
-      v.scales[first / group] = maximum / 127.0f;
-      v.sums[first / group] = 0;
-      for (int i = 0; i < group; ++i) {
-        const float scaled = maximum > 0 ? static_cast<float>(x[first + i]) * (127.0f / maximum) : 0;
-        const float code = std::nearbyint(scaled);
-        const size_t word = first + i / per_word * per_word;
-        const size_t at = word + i % per_word % vectors * 4 + i % per_word / vectors;
-        v.codes[at] = static_cast<signed char>(code);
-        v.near_tie[at] = std::abs(std::abs(scaled - code) - 0.5f) < 1e-4f;
-        v.sums[first / group] += static_cast<int>(code);
-        v.values[first + i] = static_cast<double>(code) * v.scales[first / group];
-      }
-    }
-    return v;
-  }
-};
 
 void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quantized& q, bool with_bias,
                             Outcome& outcome) {
@@ -104,7 +70,8 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
         const double code = value_of(q.code, q.codes[static_cast<size_t>(c) * q.k + i]);
         magnitude += std::abs(product) + std::abs(value * q.scales[at]) * (q.code <= CodeType::kU8 ? code : 0);
       }
-      const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(ScalarType::kF16) * 2 : 0;
+      const ScalarType unit_type = instance.variant->rounds_operands ? ScalarType::kBF16 : ScalarType::kF16;
+      const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(unit_type) * 2 : 0;
       outcome.near(result[static_cast<size_t>(r) * q.n + c], sum,
                    (operand_eps + 0x1p-24 * 4 * std::sqrt(q.k)) * magnitude + 1e-35, "linear_quantized", r, c);
     }
@@ -130,7 +97,9 @@ void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
                                  {33, 70, 160, 32},
                                  {70, 129, 128, 64},
                                  {1, 64, 4096, 128},
-                                 {4, 48, 320, 128}}) {
+                                 {4, 48, 320, 128},
+                                 {40, 33, 640, 64},
+                                 {530, 17, 64, 32}}) {
     if (s.k % v.k_multiple != 0 || s.group % v.k_multiple != 0 || (v.max_rows && s.rows > v.max_rows) ||
         s.rows < v.min_rows)
       continue;

@@ -47,7 +47,7 @@ func.func @forward_t16_s8_l16(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
   // CHECK: exec.launch @rope_kv_write_head__w_float__kv_bf16 grid [4, 16, 1] (read %counts, read %[[QKV]], read %[[QKV]] + 32, read %[[QKV]] + 48, read %[[T]], null, null, read %token_seq, read %seq_slot, read %kv_index, write %[[QO:.*]], read_write %kv0, read %block_table, 32, 256, 16, 1, 4, 2, 2, 16, 16, 16, 0.000000e+00)
   %qo, %c1 = llm.rope_kv_write %q, %k, %v table %t into %c0 {head_dim = 4 : i64, eps = 0.0 : f64}
       : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x8xf32> loc("rope")
-  // CHECK: exec.launch @attention_head__x_float__kv_bf16 grid [2, 16, 1] (read %counts, read %[[QO]], write %[[A:.*]], read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, null, read %kv0, read %block_table, 32, 256, 16, 1, 4, 2, 0, 1, 5.000000e-01, null)
+  // CHECK: exec.launch @attention_lanes__x_float__kv_bf16 grid [2, 1, 1] (read %counts, read %[[QO]], write %[[A:.*]], read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, null, read %kv0, read %block_table, 32, 256, 16, 1, 4, 2, 0, 1, 5.000000e-01, null)
   // CHECK-SAME: bytes = array<f64: 0.000000e+00, 6.400000e+01, 0.000000e+00, 0.000000e+00, 1.600000e+01>, flops = array<f64: 0.000000e+00, 0.000000e+00, 0.000000e+00, 0.000000e+00, 3.200000e+01>
   %a = llm.attention %qo, %c1 {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = bf16}
       : (tensor<?x8xf32>) -> tensor<?x8xf32> loc("attention")
@@ -56,7 +56,7 @@ func.func @forward_t16_s8_l16(%tokens: tensor<?xi32>, %positions: tensor<?xi32>,
   // CHECK: exec.launch @rope_kv_write_head__w_float__kv_bf16 {{.*}} read_write %kv1, read %block_table + 1024, 32, 256,
   %qo2, %d1 = llm.rope_kv_write %a, %k, %v table %t into %d0 {head_dim = 4 : i64, eps = 0.0 : f64}
       : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x8xf32>
-  // CHECK: exec.launch @attention_head__x_float__kv_bf16 {{.*}} read %kv1, read %block_table + 1024, 32, 256, 16, 1, 4, 2, 64, 1, 5.000000e-01, null)
+  // CHECK: exec.launch @attention_lanes__x_float__kv_bf16 {{.*}} read %kv1, read %block_table + 1024, 32, 256, 16, 1, 4, 2, 64, 1, 5.000000e-01, null)
   %b = llm.attention %qo2, %d1 {heads = 2 : i64, kv_heads = 1 : i64, head_dim = 4 : i64, window = 64 : i64, scale = 0.5 : f64, kv_element = bf16}
       : (tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: exec.launch @add_rms_norm_row__w_bf16__x_float grid [1, 16, 1] (read %counts, read %[[X]], read %{{.*}}, read %norm, write %[[SUM:.*]], write %{{.*}}, 0, 8, 1.000000e-05)

@@ -7,7 +7,7 @@
 // RUN: sed 's/TARGET/sm_90/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,BF16
 // RUN: sed 's/TARGET/sm_120/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,BF16
 // RUN: sed 's/TARGET/x86-64-v3/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
-// RUN: sed 's/TARGET/x86-64-amx/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
+// RUN: sed 's/TARGET/x86-64-amx/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,AMX
 // --activations f32 keeps float32 on every target.
 // RUN: sed -e 's/TARGET/sm_80/' -e 's/ACTIVATIONS/f32/' %s | llmc-opt --narrow-operands | FileCheck %s --check-prefixes=CHECK,F32
 // cuBLAS takes one type for both: float16 operands for float16 weights on every GPU, and bfloat16 as without.
@@ -24,12 +24,14 @@ func.func @fp16_weights(%x: tensor<?x8xf32>, %d: tensor<?x8xf32>) -> (tensor<?x8
   %nw = llm.weight [#llm.part<"n" rows 0 to 8 cols 0 to 1>] : tensor<8xf16>
   // Only the normed result is narrowed; the sum is the residual stream.
   // F32: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf32>)
+  // AMX: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf32>)
   // F16: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
   // BF16: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
   // CUBLAS: llm.add_rms_norm {{.*}} -> (tensor<?x8xf32>, tensor<?x8xf16>)
   %s, %n = llm.add_rms_norm %x, %d, %nw {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8xf16>) -> (tensor<?x8xf32>, tensor<?x8xf32>)
   %w = llm.weight [#llm.part<"w" rows 0 to 8 cols 0 to 8>] : tensor<8x8xf16>
   // F32: llm.linear {{.*}} : (tensor<?x8xf32>, tensor<8x8xf16>) -> tensor<?x8xf32>
+  // AMX: llm.linear {{.*}} : (tensor<?x8xf32>, tensor<8x8xf16>) -> tensor<?x8xf32>
   // F16: llm.linear {{.*}} : (tensor<?x8xf16>, tensor<8x8xf16>) -> tensor<?x8xf32>
   // BF16: llm.linear {{.*}} : (tensor<?x8xf16>, tensor<8x8xf16>) -> tensor<?x8xf32>
   %y = llm.linear %n, %w : (tensor<?x8xf32>, tensor<8x8xf16>) -> tensor<?x8xf32>
@@ -44,6 +46,7 @@ func.func @bf16_weights(%x: tensor<?x8xf32>, %u: tensor<?x8xf32>) -> (tensor<?x8
   // F32: llm.rms_norm {{.*}} -> tensor<?x8xf32>
   // F16: llm.rms_norm {{.*}} -> tensor<?x8xf32>
   // BF16: llm.rms_norm {{.*}} -> tensor<?x8xbf16>
+  // AMX: llm.rms_norm {{.*}} -> tensor<?x8xbf16>
   %n = llm.rms_norm %x, %nw {eps = 1.0e-5 : f64} : (tensor<?x8xf32>, tensor<8xbf16>) -> tensor<?x8xf32>
   // Two linears of one input agree.
   %a = llm.linear %n, %w : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
@@ -51,19 +54,23 @@ func.func @bf16_weights(%x: tensor<?x8xf32>, %u: tensor<?x8xf32>) -> (tensor<?x8
   // F32: llm.glu {{.*}} -> tensor<?x8xf32>
   // F16: llm.glu {{.*}} -> tensor<?x8xf32>
   // BF16: llm.glu {{.*}} -> tensor<?x8xbf16>
+  // AMX: llm.glu {{.*}} -> tensor<?x8xbf16>
   %g = llm.glu %a, %b : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   // BF16: llm.linear {{.*}} : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xf32>
+  // AMX: llm.linear {{.*}} : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xf32>
   %c = llm.linear %g, %w : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
   // The unfused form of glu narrows the product.
   // F32: llm.mul {{.*}} -> tensor<?x8xf32>
   // F16: llm.mul {{.*}} -> tensor<?x8xf32>
   // BF16: llm.mul {{.*}} -> tensor<?x8xbf16>
+  // AMX: llm.mul {{.*}} -> tensor<?x8xbf16>
   %m = llm.mul %c, %u : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   %d = llm.linear %m, %w : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
   %kv = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = bf16}
   // F32: llm.attention {{.*}} -> tensor<?x8xf32>
   // F16: llm.attention {{.*}} -> tensor<?x8xf32>
   // BF16: llm.attention {{.*}} -> tensor<?x8xbf16>
+  // AMX: llm.attention {{.*}} -> tensor<?x8xbf16>
   %t = llm.attention %d, %kv {heads = 2 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = bf16}
       : (tensor<?x8xf32>) -> tensor<?x8xf32>
   %e = llm.linear %t, %w : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>

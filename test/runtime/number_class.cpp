@@ -40,6 +40,7 @@ NumberClass expected_class(const std::string& dtype, const CompiledFor& c) {
   // Volta and Turing: many tokens of bfloat16 weights go through the float16 tensor cores, with a scale per row.
   if (bf16 && capability >= 70 && capability < 80) return NumberClass::kF16Operands;
   if (c.f32_activations) return NumberClass::kNarrowWeights;
+  if (bf16 && c.target == "x86-64-amx") return NumberClass::kBF16Operands;
   if (bf16) return capability >= 80 ? NumberClass::kBF16Operands : NumberClass::kNarrowWeights;
   return capability >= 70 ? NumberClass::kF16Operands : NumberClass::kNarrowWeights;
 }

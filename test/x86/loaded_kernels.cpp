@@ -13,8 +13,6 @@ namespace {
 
 using namespace llm;  // Feature and TypeMask names of the table
 
-using X86Kernel = void (*)(const void* args, uint32_t x, uint32_t y, uint32_t z);  // LLM_KERNEL in x86/types.h
-
 struct LoadedKernel : EmulatedKernel {
   X86Kernel function;
 };
@@ -53,6 +51,8 @@ Status load_x86_kernels(const llmc::Target& target, const std::vector<KernelInst
   }
   return {};
 }
+
+X86Kernel x86_kernel(const std::string& entry) { return loaded().at(entry).function; }
 
 EmulatedKernel::EmulatedKernel(const char*, EmulatedBody function, size_t bytes, unsigned blocks)
     : body(function), argument_bytes(bytes), cluster(blocks) {}

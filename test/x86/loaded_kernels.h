@@ -13,6 +13,11 @@ namespace llm_test {
 
 const std::vector<llm::Variant>& x86_variants();
 
+using X86Kernel = void (*)(const void* args, uint32_t x, uint32_t y, uint32_t z);  // LLM_KERNEL in x86/types.h
+
+// One of the loaded kernels, by its entry name.
+X86Kernel x86_kernel(const std::string& entry);
+
 // Compiles the instances for the target and loads them.
 llm::Status load_x86_kernels(const llmc::Target& target, const std::vector<KernelInstance>& instances,
                              const llmc::CodegenOptions& options);

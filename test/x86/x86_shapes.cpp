@@ -16,6 +16,12 @@ void test_linear_edges(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   check_linear(kernel, rng, {2, 32003, 71}, false, outcome);  // a vocabulary
 }
 
+// Partial tiles of 512 rows and 512 columns, of 32 x 32 and of 16; more than one step of K, and a partial one.
+void test_matrix_unit_edges(const Kernel& kernel, Rng& rng, Outcome& outcome) {
+  for (const LinearShape& shape : {LinearShape{9, 33, 64}, {33, 15, 544}, {40, 530, 96}, {64, 48, 1056}, {530, 17, 32}, {513, 40, 608}})
+    if (outcome.failure.empty()) check_linear(kernel, rng, shape, shape.rows % 2 == 0, outcome);
+}
+
 // Parts of a merged weight that begin and end inside blocks of 16 rows, from unaligned sources; padding stays as it
 // was.
 void test_pack(const Kernel& kernel, Rng& rng, Outcome& outcome) {
@@ -59,7 +65,9 @@ Outcome test_x86_kernel(const Kernel& kernel, Rng& rng) {
   }
   outcome = test_kernel(kernel, rng, /*timing=*/false);
   if (!outcome.failure.empty()) return outcome;
-  if (family == "linear") test_linear_edges(kernel, rng, outcome);
+  const bool matrix_unit = kernel.instance->variant->tensor_cores;
+  if (family == "linear" && matrix_unit) test_matrix_unit_edges(kernel, rng, outcome);
+  if (family == "linear" && !matrix_unit) test_linear_edges(kernel, rng, outcome);
   if (family == "attention") check_attention(kernel, rng, {4, 1, 256}, 0, outcome);
   return outcome;
 }
