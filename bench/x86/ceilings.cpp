@@ -58,7 +58,9 @@ __attribute__((target("avx2,fma"))) float fma_loop_256() {
   for (auto& s : sum) s = _mm256_setzero_ps();
   const __m256 x = _mm256_set1_ps(0.5f);
   for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
     for (auto& s : sum) s = _mm256_fmadd_ps(x, x, s);
+#pragma GCC unroll 12
     for (auto& s : sum) asm volatile("" : "+x"(s));
   }
   return _mm256_cvtss_f32(sum[0]);
@@ -68,7 +70,9 @@ __attribute__((target("avx512f"))) float fma_loop_512() {
   for (auto& s : sum) s = _mm512_setzero_ps();
   const __m512 x = _mm512_set1_ps(0.5f);
   for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
     for (auto& s : sum) s = _mm512_fmadd_ps(x, x, s);
+#pragma GCC unroll 12
     for (auto& s : sum) asm volatile("" : "+v"(s));
   }
   return _mm512_cvtss_f32(sum[0]);
@@ -78,7 +82,9 @@ __attribute__((target("avx512f,avx512vnni"))) int vnni_loop() {
   for (auto& s : sum) s = _mm512_setzero_si512();
   const __m512i x = _mm512_set1_epi8(3);
   for (int64_t i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 12
     for (auto& s : sum) s = _mm512_dpbusd_epi32(s, x, x);
+#pragma GCC unroll 12
     for (auto& s : sum) asm volatile("" : "+v"(s));
   }
   return _mm512_cvtsi512_si32(sum[0]);
