@@ -99,6 +99,7 @@ class Engine {
   llm::Status copy_weights();
   llm::Status fill_weights();
   llm::Status fill_cache();
+  llm::Status fill_source(DeviceAddress destination, const llm::fb::SourceTensorT& tensor);
   llm::Status fill(DeviceAddress destination, uint64_t bytes, std::span<const std::byte> contents);
   llm::Status copy_parts(size_t weight, std::vector<HostCopy>& copies);
   llm::Status make_weights();

@@ -153,6 +153,15 @@ llm::Status Engine::fill_weights() {
   return {};
 }
 
+// Codes may be any bits; a list of groups that is all zeros is one that its kernel can sort.
+llm::Status Engine::fill_source(DeviceAddress destination, const fb::SourceTensorT& tensor) {
+  const uint64_t bytes = llm::tensor_bytes(tensor);
+  if (tensor.dtype <= static_cast<uint8_t>(llm::ScalarType::kBF16))
+    return fill(destination, bytes, contents_(static_cast<llm::ScalarType>(tensor.dtype), tensor.cols == 1));
+  if (tensor.cols > 1) return fill(destination, bytes, contents_(llm::ScalarType::kBF16, false));
+  return fill(destination, bytes, std::vector<std::byte>(bytes));
+}
+
 llm::Status Engine::fill_cache() {
   for (const auto& g : plan().kv_groups)
     LLM_TRY(fill(kv_layers_[g->layers[0]], memory_.kv_blocks * g->block_bytes * g->layers.size(),
@@ -185,7 +194,7 @@ llm::Status Engine::run_init(const fb::ProgramT& program) {
   }
   Device& d = *chosen_.device;
   DeviceAddress staging = 0;
-  if (!device_info().host_addressable) {
+  if (!device_info().host_addressable || contents_) {
     LLM_ASSIGN(staging, d.allocate(most, "checkpoint tensors to repack"));
   }
   for (const auto& launch : program.launches) {
@@ -195,6 +204,12 @@ llm::Status Engine::run_init(const fb::ProgramT& program) {
     for (size_t i = 0; i < l.slots.size(); ++i) {
       if (launch->slots[i].kind() != fb::SlotKind::source) continue;
       const uint32_t tensor = launch->slots[i].index();
+      if (contents_) {
+        LLM_TRY(fill_source(next, *plan().tensors[tensor]));
+        l.slots[i] = next;
+        next += staged_bytes(tensor);
+        continue;
+      }
       LLM_ASSIGN(const auto source, files_.rows(tensor, 0, plan().tensors[tensor]->rows));
       l.slots[i] = reinterpret_cast<DeviceAddress>(source.data());
       if (device_info().host_addressable) continue;
