@@ -63,7 +63,8 @@ struct Variant {
   int tile_cols;           // columns that one block computes; grid x = ceil(columns / tile_cols); 0: one block spans all
   int min_rows, max_rows;  // row buckets it serves; max_rows 0: any
   int k_multiple;          // K must be a multiple of this
-  // Cost model: achieved shares of the target's memory bandwidth and of the rate of the unit it computes on.
+  // Cost model: achieved shares of the target's memory bandwidth and of the rate of the unit it computes on; of int8 products four are as
+  // much as an fp32 FMA, so that their share may reach 4.
   double bandwidth_share;
   double compute_share;
   bool tensor_cores;       // the unit: matrix units, or fp32 FMA

@@ -79,7 +79,7 @@ TEST_P(EveryTable, NumbersArePlausible) {
     EXPECT_GT(v.bandwidth_share, 0);
     EXPECT_LE(v.bandwidth_share, 1);
     EXPECT_GT(v.compute_share, 0);
-    EXPECT_LE(v.compute_share, 1);
+    EXPECT_LE(v.compute_share, v.int8_group ? 4 : 1);  // a dot product of four int8 values is one instruction
     EXPECT_TRUE(GetParam() == TargetKind::kCuda || v.shared_bytes == 0);
   }
 }

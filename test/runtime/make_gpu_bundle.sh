@@ -25,9 +25,15 @@ trap 'rm -rf "$work"' EXIT
 python3 "$here/make_test_plans.py" --llmc "$build/bin/llmc" --make-model "$build/bin/llm-make-model" \
   --goldens "$root/test/goldens" --out "$work/plans" --targets "${targets[@]}" --pass-targets sm_61 sm_80 sm_90 \
   ${LLMC_JOBS:+--jobs "$LLMC_JOBS"}
-python3 "$root/test/quantized/make_plans.py" --llmc "$build/bin/llmc" --out "$work/plans/quantized" --targets "$(IFS=,; echo "${targets[*]}")" \
-  -- --kv-dtype f32 ${LLMC_JOBS:+-j "$LLMC_JOBS"}
-rm -rf "$work"/plans/quantized/models/*.dense
+# Quantized checkpoints: with operands of float32 for all, and with those that llmc takes by itself where they are of 16 bits.
+quantized_plans() {
+  python3 "$root/test/quantized/make_plans.py" --llmc "$build/bin/llmc" --out "$work/plans/$1" --targets "$2" \
+    -- --kv-dtype f32 --activations "$3" ${LLMC_JOBS:+-j "$LLMC_JOBS"}
+  rm -rf "$work/plans/$1"/models/*.dense
+}
+quantized_plans quantized "$(IFS=,; echo "${targets[*]}")" f32
+quantized_plans quantized_auto sm_75,sm_80,sm_90 auto
+rm -rf "$work/plans/quantized_auto/models"
 mkdir "$work/plans/example" "$work/plans/goldens" "$work/plans/quantized/goldens"
 "$build/bin/llmc" compile "$root/examples/tiny-fable" --target "$(IFS=,; echo "${targets[*]}")" -q \
   ${LLMC_JOBS:+-j "$LLMC_JOBS"} -o "$work/plans/example/tiny-fable.fb"

@@ -34,7 +34,7 @@ suite() {
   (( status == 77 )) && return  # not for this target
   ok=$(grep -cE '^\[       OK \]|  pass$' "$log")
   bad=$(grep -cE '^\[  FAILED  \] .* ms\)$|FAIL' "$log")
-  [[ $name == golden* || $name == forced* ]] || bad=$(grep -cE '^\[  FAILED  \] .* ms\)$' "$log")
+  [[ $name == golden* || $name == forced* || $name == quantized* ]] || bad=$(grep -cE '^\[  FAILED  \] .* ms\)$' "$log")
   if (( status != 0 && bad == 0 )); then bad=1; text="exit status $status: $(tail -n 1 "$log")"; fi
   if (( bad > 0 )) && [[ -z $text ]]; then text=$(grep -m 1 -E 'FAIL|rror' "$log" | cut -c1-110); fi
   note "$name" "$target" "$ok" "$bad" $((SECONDS - begin)) "$text"
@@ -72,9 +72,9 @@ for target in "${targets[@]}"; do
     names=$(cd "$choice" && ls | sed 's/\.fb$//' | paste -sd, -)
     suite "forced.$(basename "$choice")" "$target" "$here/bin/golden_test" --plans "$choice" --only "$names" --skip-missing "${common[@]}"
   done
-  quantized=$work/quantized
-  suite quantized "$target" "$here/bin/golden_test" --plans "$quantized/plans" --models "$quantized/models" --goldens "$quantized/goldens" --kv f32 \
-    --device "$device" --target "$target" ${form[@]+"${form[@]}"} --chunks 0,7,1
+  quantized=(--models "$work/quantized/models" --goldens "$work/quantized/goldens" --kv f32 --device "$device" --target "$target" ${form[@]+"${form[@]}"})
+  suite quantized "$target" "$here/bin/golden_test" --plans "$work/quantized/plans" --activations f32 "${quantized[@]}" --chunks 0,7,1
+  suite quantized_auto "$target" "$here/bin/golden_test" --plans "$work/quantized_auto/plans" --skip-missing "${quantized[@]}" --chunks 0,7,1
   suite metamorphic "$target" "$here/bin/metamorphic_test" --plans "$work/metamorphic" "${common[@]}"
   one=(--plan "$work/f32/qwen3.fb" --model-dir "$work/models/qwen3" --device "$device" --target "$target" ${form[@]+"${form[@]}"})
   suite scheduler "$target" "$here/bin/scheduler_test" "${one[@]}"
