@@ -4,10 +4,11 @@ import argparse
 import json
 import os
 import pathlib
-import struct
 import subprocess
 import sys
 import tempfile
+
+from commands import read_npy
 
 IDS = [(7 * i + 3) % 160 for i in range(40)]  # fewer than the 64 rows of their bucket
 LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
@@ -23,12 +24,6 @@ def must(words, **variables):
     if code != 0:
         sys.exit(f"{' '.join(str(w) for w in words)}\n{output}")
     return output
-
-
-def read_npy(path):
-    data = path.read_bytes()
-    (header,) = struct.unpack_from("<H", data, 8)
-    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
 
 
 def main():

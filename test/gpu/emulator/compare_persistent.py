@@ -3,30 +3,21 @@ where its blocks really wait for each other."""
 
 import argparse
 import json
-import os
 import pathlib
-import struct
-import subprocess
 import sys
 import tempfile
+
+from commands import completed, read_npy
 
 IDS = [(7 * i + 3) % 90 for i in range(41)]
 LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
 
 
 def must(words):
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=dict(os.environ, LLM_EMULATOR_TRACE="1"))
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
+    done = completed(words, LLM_EMULATOR_TRACE="1")
     if "--device" in words and ("emulator: persistent" in done.stderr) == ("--no-persistent" in words):
         sys.exit(f"{' '.join(str(w) for w in words)}: the wrong kernels ran")
     return done.stdout
-
-
-def read_npy(path):
-    data = path.read_bytes()
-    (header,) = struct.unpack_from("<H", data, 8)
-    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
 
 
 def main():

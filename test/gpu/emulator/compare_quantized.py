@@ -3,12 +3,11 @@ token by token."""
 
 import argparse
 import json
-import os
 import pathlib
-import struct
-import subprocess
 import sys
 import tempfile
+
+from commands import must, read_npy
 
 IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their bucket
 LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
@@ -20,19 +19,6 @@ PLANS = {
                "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
     "sm_86": (["dequantize=fragments"], ["dequantize<"]),
 }
-
-
-def must(words):
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=os.environ)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def read_npy(path):
-    data = path.read_bytes()
-    (header,) = struct.unpack_from("<H", data, 8)
-    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
 
 
 def main():

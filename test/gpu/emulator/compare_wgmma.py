@@ -2,29 +2,15 @@
 
 import argparse
 import json
-import os
 import pathlib
-import struct
-import subprocess
 import sys
 import tempfile
+
+from commands import must, read_npy
 
 IDS = [(7 * i + 3) % 160 for i in range(100)]  # fewer than the 128 rows of their bucket
 LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
 FAMILIES = ["linear_fused", "linear_glu", "linear_add"]
-
-
-def must(words):
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, env=os.environ)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(str(w) for w in words)}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def read_npy(path):
-    data = path.read_bytes()
-    (header,) = struct.unpack_from("<H", data, 8)
-    return struct.unpack(f"<{(len(data) - 10 - header) // 4}f", data[10 + header:])
 
 
 def main():
