@@ -12,7 +12,6 @@
 #include "cuda/prepare.h"
 #include "cuda/rms_norm.h"
 #include "cuda/rope.h"
-#include "cuda/wgmma.h"
 
 // The units of a linear phase that this block takes, up to the stage that ends it.
 template <typename W, typename A, typename KV, Epilogue Kind, typename Args, typename Shared>
@@ -43,7 +42,7 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
     }
   }
   float* partial = reinterpret_cast<float*>(shared.scratch);
-  Stream sums(rows);
+  Stream sums;
   while (true) {
     mbarrier_wait(shared.full + at.stage * 8, at.parity);
     const StagePurpose tile = shared.purposes[at.stage];
@@ -121,31 +120,28 @@ KERNEL_FN void persistent_rows(const Phase& phase, Tile block, char* scratch) {
   }
 }
 
-// 512 threads; PersistentShared::kBytes of shared memory. Warps 0-7 run the bodies.
+// 352 threads; PersistentShared::kBytes of shared memory. Warps 0-7 run the bodies.
 template <typename W, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages>
 KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
   using Shared = PersistentShared<HeadDim, Units, TokenTiles, Stages>;
   constexpr int kThreads = kStreamWarps * kWarp;
   const Shared shared(memory);
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int warp = threadIdx.x / kWarp;
   if (threadIdx.x == 0) shared.initialize();
   __syncthreads();
   dependency_wait();
   dependency_trigger();
   const StepRows rows(*args.counts);
-  if (warp >= kStreamWarps) {
-    registers_shrink<88>();
-    const int role = warp - kStreamWarps;
-    if (role == 0) {
-      persistent_plan<Units>(args, shared, rows, tile);
-    } else if (role <= kWeightWarps) {
-      persistent_fetch_weights<Units>(args, shared, role - 1);
-    } else {
-      persistent_fetch_tokens(args, shared, rows, tile, role - 1 - kWeightWarps);
-    }
-    return;
+  switch (warp - kStreamWarps) {
+    case 0:
+      return persistent_plan<Units>(args, shared, rows, tile);
+    case 1:
+      return persistent_fetch_weights<Units>(args, shared);
+    case 2:
+      return persistent_fetch_tokens(args, shared, tile);
+    default:
+      break;
   }
-  registers_grow<168>();
   const i32 count = static_cast<i32>(args.count);
   typename Shared::Position at;
   for (i32 p = 0; p < count; ++p) {
@@ -157,6 +153,7 @@ KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
       case kPhaseAttention:
         persistent_attention<A, KV, HeadDim>(phase, shared, tile, p & 1, at);
         mbarrier_wait(shared.open, p & 1);
+        fence_shared_async();  // its stages are filled by tensor copies again
         break;
       case kPhaseLinear:
         persistent_linear<W, A, KV, Epilogue::kPlain>(linear_args(phase), shared, rows, at);
@@ -179,7 +176,10 @@ KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
     }
     mbarrier_wait(shared.full + at.stage * 8, at.parity);  // no other role has to do with these stages any more
     named_barrier_sync(2, kThreads);                       // this block has finished the phase
-    if (threadIdx.x == 0 && p + 1 < count) grid_arrive(args.sync + p);
+    if (threadIdx.x == 0 && p + 1 < count) {
+      fence_async();  // its results are read by tensor copies
+      grid_arrive(args.sync + p);
+    }
     at.advance();
     for (; held.stage != at.stage || held.parity != at.parity; held.advance())
       mbarrier_arrive_warp(shared.empty + held.stage * 8);
