@@ -36,11 +36,15 @@ int64_t integer_slot(exec::LaunchOp launch, size_t slot) {
 
 // The phase of a linear launch reads x and w by tensor copies, in boxes of eight rows (cuda/persistent_tile.h); the launch's own kernel takes
 // no maps.
-void add_tensor_maps(exec::LaunchOp launch, mlir::Type element) {
+void add_tensor_maps(exec::LaunchOp launch, mlir::Type element, exec::ProgramOp program) {
   using Args = llm_abi::FusedLinearArgs;
   constexpr size_t kX = offsetof(Args, x) / 8, kW = offsetof(Args, w) / 8, kXMap = offsetof(Args, x_map) / 8, kWMap = offsetof(Args, w_map) / 8;
   constexpr int64_t kBoxRows = 8, kBoxRuns = 4, kRunBytes = 128, kRun = 64;
-  const int64_t k = integer_slot(launch, kKSlot);
+  const int64_t k = integer_slot(launch, kKSlot), n = integer_slot(launch, offsetof(Args, n) / 8);
+  const int64_t counted = integer_slot(launch, offsetof(Args, row_count) / 8);
+  const auto x_rows = static_cast<int64_t>(counted == llm_abi::kRowsTokens   ? program.getTokens()
+                                           : counted == llm_abi::kRowsLogits ? program.getLogits()
+                                                                             : program.getSeqs());
   mlir::MLIRContext* context = launch.getContext();
   llvm::SmallVector<mlir::Value> pointers;
   llvm::SmallVector<mlir::Attribute> slots;
@@ -55,9 +59,8 @@ void add_tensor_maps(exec::LaunchOp launch, mlir::Type element) {
     const auto operand = static_cast<size_t>(pointer->operand);
     const auto number = static_cast<int64_t>(pointers.size());
     if (is_map) {
-      const int64_t rows = integer_slot(launch, (i == kXMap ? offsetof(Args, square_stride) : offsetof(Args, n)) / 8);
-      slots.push_back(exec::TensorMapAttr::get(context, number, pointer->offset, element, {kRun, k / kRun, rows}, {kRunBytes, k * 2},
-                                               {kRun, kBoxRuns, kBoxRows}, kRunBytes));
+      slots.push_back(exec::TensorMapAttr::get(context, number, pointer->offset, element, {kRun, k / kRun, i == kXMap ? x_rows : n},
+                                               {kRunBytes, k * 2}, {kRun, kBoxRuns, kBoxRows}, kRunBytes));
     } else {
       slots.push_back(exec::SlotAttr::get(context, number, pointer->offset));
     }
@@ -91,7 +94,7 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       if (!choice) continue;
       program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->best.variant, shape)));
       for (exec::LaunchOpInterface launch : launches_of(program))
-        if (is_linear(launch)) add_tensor_maps(mlir::cast<exec::LaunchOp>(launch.getOperation()), types->type);
+        if (is_linear(launch)) add_tensor_maps(mlir::cast<exec::LaunchOp>(launch.getOperation()), types->type, program);
     }
   }
 

@@ -79,7 +79,7 @@ KERNEL_FN void bulk_copy(u32 shared_destination, const void* source, u32 bytes, 
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // The same of device memory, and of what this thread knows to be written by others.
-KERNEL_FN void fence_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+KERNEL_FN void fence_global_async() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // Nanoseconds, the same on all SMs.
 KERNEL_FN u64 device_time() {

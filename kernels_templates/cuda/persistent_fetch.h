@@ -1,11 +1,12 @@
-// What keeps a persistent kernel's weights on their way: the three warps beside those that run the bodies.
+// What keeps a persistent kernel's weights on their way: the four warps beside those that run the bodies.
 //
 // One plans: it divides the units of linear layers among the blocks (a fixed share each; of long phases the rest goes to whom has
 // time for it, as some SMs get more bandwidth than others), and says what each stage of the ring is for. One fetches the weights
 // of a stage as soon as it is free; one its tokens, as soon as the phase may begin. Every phase ends with a stage of its own, so that
-// no role is ever more than the ring's length ahead of another.
+// no role is ever more than the ring's length ahead of another. The fourth computes the row scales.
 #pragma once
 
+#include "cuda/attention.h"
 #include "cuda/persistent_tile.h"
 
 // The step's true counts, read once.
@@ -69,6 +70,29 @@ KERNEL_FN void divide_units(i32 total, u32* claims, Tile tile, Take take) {
   }
 }
 
+// The tiles of an attention phase: a block takes every nx-th. The launch has a block a head; the body needs one for up to 16 heads of a group.
+struct AttentionTiles {
+  static constexpr int kMinEntries = 128;  // of a split
+  u32 nx, ny;
+  u32 splits;  // at most: a tile a block, if that is enough, as a second one would wait for the first
+
+  KERNEL_FN AttentionTiles(const Phase& phase, u32 blocks) {
+    const AttentionArgs& args = phase_args<AttentionArgs>(phase);
+    const u32 group = static_cast<u32>(args.heads / args.kv.kv_heads);
+    nx = static_cast<u32>(args.kv.kv_heads) * ((group + 15) / 16), ny = phase.grid[1];
+    splits = static_cast<u32>(min_of(static_cast<int>(args.splits), max_of(1, static_cast<int>(blocks / (nx * ny)))));
+  }
+  // Whether any tile of the block has entries.
+  KERNEL_FN bool any(const Phase& phase, const StepRows& rows, Tile block) const {
+    const AttentionArgs& args = phase_args<AttentionArgs>(phase);
+    for (u32 i = block.x; i < nx * ny * splits; i += block.nx) {
+      const int token = static_cast<int>(i / nx % ny), z = static_cast<int>(i / (nx * ny));
+      if (token < rows.tokens && z < KvSplit(args, args.kv_index[token], 0, static_cast<int>(splits), kMinEntries).count) return true;
+    }
+    return false;
+  }
+};
+
 template <int Units, typename Shared>
 KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared, const StepRows& rows, Tile tile) {
   constexpr int kWords = sizeof(Phase) / 16;
@@ -102,7 +126,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
             announce({p, first, tile_end, static_cast<unsigned short>(chunk), StageUse::kUnits, chunk + 1 == chunks});
         }
       });
-    } else if (phase.body == kPhaseAttention) {
+    } else if (phase.body == kPhaseAttention && AttentionTiles(phase, tile.nx).any(phase, rows, tile)) {
       constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kScratchAt / Shared::Stream::kStageBytes;
       while (at.stage + kWanted > kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
@@ -121,13 +145,20 @@ KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared
   using Stream = typename Shared::Stream;
   if (threadIdx.x % kWarp != 0) return;
   const i32 count = static_cast<i32>(args.count);
-  typename Shared::Position at;
+  typename Shared::Position at, landing;  // landing: the oldest stage that may be on its way
+  int in_flight = 0;
   const void* map = nullptr;
   i64 row[2 * Units];
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
-    const u32 full = shared.full + at.stage * 8;
+    const u32 landed = shared.weights + at.stage * 8;
+    if (in_flight == Shared::kInFlight) {
+      mbarrier_wait(shared.weights + landing.stage * 8, landing.parity);
+      landing.advance();
+    } else {
+      ++in_flight;
+    }
     if (purpose.has_units()) {
       const int boxes = 2 * (purpose.end - purpose.first);
       if (purpose.chunk == 0) {
@@ -140,13 +171,13 @@ KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared
         for (int i = 0; i < 2 * Units; ++i)
           if (i < boxes) row[i] = half_unit_row(phase, purpose.first + i / 2, i % 2);
       }
-      mbarrier_expect_tx(full, boxes * kBoxBytes);
+      mbarrier_expect_tx(landed, boxes * kBoxBytes);
 #pragma unroll
       for (int i = 0; i < 2 * Units; ++i)
         if (i < boxes)
-          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), full, kCacheFirstOut);
+          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), landed, kCacheFirstOut);
     } else {
-      mbarrier_arrive(full);
+      mbarrier_arrive(landed);
     }
     if (purpose.ends_phase()) ++ended;
   }
@@ -164,7 +195,7 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
-    const u32 full = shared.full + at.stage * 8;
+    const u32 landed = shared.tokens + at.stage * 8;
     if (purpose.phase != current) {
       current = purpose.phase;
       const Phase& phase = shared.phase(current);
@@ -174,7 +205,7 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
           tensor_map_acquire(map);
         }
         if (current > 0) grid_wait(args.sync + current - 1, tile.nx);
-        fence_async();  // what other blocks have written is seen by tensor copies, too
+        fence_global_async();  // what other blocks have written is seen by tensor copies, too
       }
       mbarrier_arrive_warp(shared.open);
       if (lane == 0 && tile.x == 0) {
@@ -185,14 +216,35 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
     if (lane == 0) {
       if (purpose.has_units()) {
         const u32 destination = shared.ring_address + at.stage * Stream::kStageBytes + Stream::kWeightBytes;
-        mbarrier_expect_tx(full, Stream::kTokenBytes);
+        mbarrier_expect_tx(landed, Stream::kTokenBytes);
 #pragma unroll
         for (int m = 0; m < Stream::kTokenBytes / kBoxBytes; ++m)
-          tensor_copy(destination + m * kBoxBytes, map, box_place(purpose.chunk, m * kBoxRows), full, kCacheNormal);
+          tensor_copy(destination + m * kBoxBytes, map, box_place(purpose.chunk, m * kBoxRows), landed, kCacheNormal);
       } else {
-        mbarrier_arrive(full);
+        mbarrier_arrive(landed);
       }
     }
     if (purpose.ends_phase()) ++ended;
+  }
+}
+
+// The row scales of linear phases, which nobody needs before the first sums leave.
+template <typename Shared>
+KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared, const StepRows& rows) {
+  const int lane = threadIdx.x % kWarp;
+  const i32 count = static_cast<i32>(args.count);
+  for (i32 p = 0; p < count; ++p) {
+    mbarrier_wait(shared.open, p & 1);
+    const Phase& phase = shared.phase(p);
+    if (is_linear(phase)) {
+      const FusedLinearArgs& linear = linear_args(phase);
+      const int tokens = min_of(rows.of(linear.row_count), Shared::Stream::kTokens);
+#pragma unroll 4
+      for (int token = 0; token < tokens; ++token) {
+        const float scale = row_scale_of(linear, token, lane);
+        if (lane == 0) shared.scale[token] = scale;
+      }
+    }
+    mbarrier_arrive_warp(shared.scaled);
   }
 }

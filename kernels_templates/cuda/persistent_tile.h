@@ -74,11 +74,13 @@ struct RingPosition {
 
 constexpr int kPersistentAttentionStages = 2, kPhaseCopies = 16;
 
-template <int HeadDim, int Units, int TokenTiles, int Stages>
+// `InFlight`: stages whose weights are on their way at once. More would not come any faster, but wait in the queues of the memory system,
+// and there hold up what the blocks wait for: tokens, arrivals and the results of a phase.
+template <int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
 struct PersistentShared {
   using Stream = BoxTile<Units, TokenTiles>;
   using Position = RingPosition<Stages>;
-  static constexpr int kStages = Stages;
+  static constexpr int kInFlight = InFlight;
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
   static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
   static constexpr int kScratchAt = Stages * Stream::kStageBytes;
@@ -87,8 +89,8 @@ struct PersistentShared {
   static constexpr int kScaleAt = kPurposesAt + Stages * static_cast<int>(sizeof(StagePurpose));
   static constexpr int kPlacesAt = kScaleAt + Stream::kTokens * 4;
   static constexpr int kBarriersAt = kPlacesAt + Stream::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
-  static constexpr int kBytes = kBarriersAt + (3 * Stages + 1) * 8;
-  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && kBarriersAt % 8 == 0);
+  static constexpr int kBytes = kBarriersAt + (4 * Stages + 2) * 8;
+  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && InFlight <= Stages && kBarriersAt % 8 == 0);
 
   char* ring;
   char* scratch;           // of bodies; attention takes stages of the ring
@@ -97,7 +99,9 @@ struct PersistentShared {
   float* scale;            // [kTokens]
   KvPlace* places;         // [kTokens]
   const i32** places_table;  // the block table that they are from
-  u32 ring_address, claimed, full, empty, open;
+  u32 ring_address;
+  u32 claimed, weights, tokens, empty;  // mbarriers a stage: its purpose is known; its weights, its tokens are there; it is read
+  u32 open, scaled;                     // mbarriers of phases: it may begin; its row scales are there
 
   KERNEL_FN explicit PersistentShared(char* shared)
       : ring(shared),
@@ -109,19 +113,27 @@ struct PersistentShared {
         places_table(reinterpret_cast<const i32**>(shared + kBarriersAt - 8)),
         ring_address(shared_address(shared)),
         claimed(ring_address + kBarriersAt),
-        full(claimed + Stages * 8),
-        empty(full + Stages * 8),
-        open(empty + Stages * 8) {}
+        weights(claimed + Stages * 8),
+        tokens(weights + Stages * 8),
+        empty(tokens + Stages * 8),
+        open(empty + Stages * 8),
+        scaled(open + 8) {}
 
   KERNEL_FN void initialize() const {
     for (int s = 0; s < Stages; ++s) {
       mbarrier_init(claimed + s * 8, 1);
-      mbarrier_init(full + s * 8, 2);  // weights and tokens
+      mbarrier_init(weights + s * 8, 1);
+      mbarrier_init(tokens + s * 8, 1);
       mbarrier_init(empty + s * 8, kStreamWarps * kWarpArrivals);
     }
     mbarrier_init(open, kWarpArrivals);
+    mbarrier_init(scaled, kWarpArrivals);
     *places_table = nullptr;
     fence_barrier_init();
+  }
+  KERNEL_FN void wait_for(Position at) const {
+    mbarrier_wait(weights + at.stage * 8, at.parity);
+    mbarrier_wait(tokens + at.stage * 8, at.parity);
   }
   KERNEL_FN const Phase& phase(i32 p) const { return phases[p % kPhaseCopies]; }
 };

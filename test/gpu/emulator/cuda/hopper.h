@@ -11,7 +11,7 @@ inline void grid_wait(const u32* counter, u32 blocks) {
 inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
 inline void fence_barrier_init() {}
 inline void fence_shared_async() {}
-inline void fence_async() {}
+inline void fence_global_async() {}
 inline void mbarrier_expect_tx(u32 bar, u32 bytes) { llm_test::phase_update(bar, 1, bytes); }
 inline void mbarrier_arrive(u32 bar) { llm_test::phase_update(bar, 1, 0); }
 constexpr u32 kWarpArrivals = 1;
