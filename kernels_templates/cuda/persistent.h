@@ -74,10 +74,10 @@ KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Ti
     if (found++ == 0) scratch = shared.ring + at.stage * Shared::Stream::kStageBytes;
   }
   if (threadIdx.x >= kThreads) return;
-  const AttentionTiles tiles(phase, block.nx);
+  const DecodeTiles tiles(phase, block.nx);
   for_each_tile(block, tiles.nx, tiles.ny, tiles.splits, kThreads, [&](Tile t) {
     attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages, true>(phase_args<AttentionArgs>(phase), t, scratch,
-                                                                                 static_cast<int>(tiles.splits), AttentionTiles::kMinEntries,
+                                                                                 static_cast<int>(tiles.splits), DecodeTiles::kMinEntries,
                                                                                  [&] { mbarrier_wait(shared.open, open_parity); });
   });
 }

@@ -71,12 +71,12 @@ KERNEL_FN void divide_units(i32 total, u32* claims, Tile tile, Take take) {
 }
 
 // The tiles of an attention phase: a block takes every nx-th. The launch has a block a head; the body needs one for up to 16 heads of a group.
-struct AttentionTiles {
+struct DecodeTiles {
   static constexpr int kMinEntries = 128;  // of a split
   u32 nx, ny;
   u32 splits;  // at most: a tile a block, if that is enough, as a second one would wait for the first
 
-  KERNEL_FN AttentionTiles(const Phase& phase, u32 blocks) {
+  KERNEL_FN DecodeTiles(const Phase& phase, u32 blocks) {
     const AttentionArgs& args = phase_args<AttentionArgs>(phase);
     const u32 group = static_cast<u32>(args.heads / args.kv.kv_heads);
     nx = static_cast<u32>(args.kv.kv_heads) * ((group + 15) / 16), ny = phase.grid[1];
@@ -126,7 +126,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
             announce({p, first, tile_end, static_cast<unsigned short>(chunk), StageUse::kUnits, chunk + 1 == chunks});
         }
       });
-    } else if (phase.body == kPhaseAttention && AttentionTiles(phase, tile.nx).any(phase, rows, tile)) {
+    } else if (phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
       constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kScratchAt / Shared::Stream::kStageBytes;
       while (at.stage + kWanted > kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
