@@ -36,19 +36,15 @@ KERNEL_FN void linear_glu_amx(const FusedLinearArgs& a, Tile tile) {
     return;
   }
   alignas(64) bf16 packed[kRows * kDepth];
-  alignas(64) float sums[kRows * kColumns * 2];
-  configure_tiles();
-  amx_products<X, PackedTiles, GateAndUp, kDepth, kColumns / 16>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows,
-                                                                 PackedTiles::of(a), t.first, t.count, t.blocks, packed,
-                                                                 nullptr, sums);
-  release_tiles();
+  alignas(64) float kept[kRows * kColumns * 2];
   const W* bias = static_cast<const W*>(a.bias);
-  for (i64 r = 0; r < t.rows; ++r) {
-    X* out = static_cast<X*>(a.out) + (t.row + r) * half + t.first * kPackRows;
-    for (i64 b = 0; b < t.count; ++b) {
-      f32x16 gate = amx_row<kColumns / 16>(sums, r, b, 0), up = amx_row<kColumns / 16>(sums, r, b, 1);
-      if (bias) gate += load16(bias + (t.first + b) * kPackRows), up += load16(bias + half + (t.first + b) * kPackRows);
-      store16(out + b * kPackRows, silu16(gate) * up);
-    }
-  }
+  const auto finish = [&](i64 row, i64 block, f32x16 gate, f32x16 up) {
+    if (bias) gate += load16(bias + block * kPackRows), up += load16(bias + half + block * kPackRows);
+    store16(static_cast<X*>(a.out) + row * half + block * kPackRows, silu16(gate) * up);
+  };
+  DensePanels panels = DensePanels::of(a, nullptr, kDepth / kTileK);
+  configure_tiles();
+  amx_products<X, DensePanels, GateAndUp, kDepth>(static_cast<const X*>(a.x), a.k, t.row, t.rows, panels, t.first,
+                                                  t.count, t.blocks, packed, kept, finish);
+  release_tiles();
 }
