@@ -187,6 +187,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::AttentionOp o) {
         s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
         s.cols = o.getHeads(), s.k = o.getKvHeads();
+        s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
         const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
         s.row_tile_bytes = entry * kTypicalContext;
         // A bucket of more tokens than sequences is for prompts, most often of one sequence.
