@@ -94,7 +94,7 @@ class ProgramLowering {
     if (!view.base) {
       mlir::Type element = element_of(v);
       const auto int8 = ops::int8_rows_of(v);
-      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows_of(v) * view.stride * element_bytes(element);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : stored_rows(element, rows_of(v)) * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());

@@ -7,25 +7,54 @@
 #pragma once
 
 #include "x86/amx_weights.h"
+#include "x86/operand.h"
 
-constexpr i64 kBlockRows = 2 * kTileRows;              // rows of x whose products are computed at once
+constexpr i64 kBlockRows = kPanelRows;                 // rows of x whose products are computed at once
 constexpr i64 kBlockSums = 4 * kTileRows * kTileRows;  // of a product of 32 x 32, in four tiles
+static_assert(kPanelRows == 2 * kTileRows && kPanelColumns == kTileK);
 
-// Activations in panels of 32 rows: [row block][K / 32][32 rows][32]. `rows` rows from column k on; rows that fill up
-// a block are zero.
-template <typename X>
-KERNEL_FN void pack_rows(const X* x, i64 stride, i64 rows, i64 k, i64 steps, bf16* out) {
-  const i64 padded = (rows + kBlockRows - 1) / kBlockRows * kBlockRows;
-  for (i64 r = 0; r < padded; ++r) {
-    bf16* row = out + r / kBlockRows * steps * kBlockRows * kTileK + r % kBlockRows * kTileK;
-    for (i64 s = 0; s < steps; ++s, row += kBlockRows * kTileK) {
-      if (r >= rows)
-        store(row, u32x16{});
-      else
-        store_bf16_32(row, x + r * stride + k + s * kTileK);
+// The activations of kRows rows from row `row` on, a step of K at a time: those of block m and step s of K are a panel.
+template <typename X, i64 kRows, i64 kDepth>
+class RowPanels {
+ public:
+  inline __attribute__((always_inline)) RowPanels(const void* x, i64 k, i64 row, i64 rows)
+      : x_(static_cast<const X*>(x) + row * k), stride_(k), rows_(rows) {}
+  // Rows that fill up a block are zero.
+  inline __attribute__((always_inline)) void select(i64 k, i64 steps) {
+    steps_ = steps;
+    const i64 padded = (rows_ + kBlockRows - 1) / kBlockRows * kBlockRows;
+    for (i64 r = 0; r < padded; ++r) {
+      bf16* row = packed_ + (r / kBlockRows * steps * kBlockRows + r % kBlockRows) * kTileK;
+      for (i64 s = 0; s < steps; ++s, row += kBlockRows * kTileK) {
+        if (r >= rows_)
+          store(row, u32x16{});
+        else
+          store_bf16_32(row, x_ + r * stride_ + k + s * kTileK);
+      }
     }
   }
-}
+  inline __attribute__((always_inline)) const bf16* block(i64 m) const {
+    return packed_ + m * steps_ * kBlockRows * kTileK;
+  }
+
+ private:
+  const X* x_;
+  i64 stride_, rows_, steps_ = 0;
+  alignas(64) bf16 packed_[kRows * kDepth];
+};
+
+template <i64 kRows, i64 kDepth>
+class RowPanels<bf16_panels, kRows, kDepth> {
+ public:
+  inline __attribute__((always_inline)) RowPanels(const void* x, i64 k, i64 row, i64)
+      : x_(static_cast<const bf16*>(x) + row * k), stride_(k) {}
+  inline __attribute__((always_inline)) void select(i64 k, i64) { k_ = k; }
+  inline __attribute__((always_inline)) const bf16* block(i64 m) const { return x_ + (m * stride_ + k_) * kBlockRows; }
+
+ private:
+  const bf16* x_;
+  i64 stride_, k_ = 0;
+};
 
 // The sums of a product of 32 x 32 that are not yet where they belong. Finish is called for each row with 16 outputs
 // of the first block and 16 of the second.
@@ -51,11 +80,11 @@ struct PendingSums {
   }
 };
 
-// The products of `rows` rows of x, from row `row` on, and the outputs of `count` blocks from `first` on, of `blocks`
-// in all. kept: [steps of blocks][row blocks][kBlockSums]; packed: room for a step of K.
-template <typename X, typename Panels, typename Pairing, i64 kDepth, typename Finish>
-KERNEL_FN void amx_products(const X* x, i64 k_all, i64 row, i64 rows, Panels& panels, i64 first, i64 count, i64 blocks,
-                            bf16* packed, float* kept, const Finish& finish) {
+// The products of `rows` rows, from row `row` on, and the outputs of `count` blocks from `first` on, of `blocks` in
+// all. kept: [steps of blocks][row blocks][kBlockSums].
+template <typename Pairing, i64 kDepth, typename Rows, typename Panels, typename Finish>
+KERNEL_FN void amx_products(Rows& x, i64 k_all, i64 row, i64 rows, Panels& panels, i64 first, i64 count, i64 blocks,
+                            float* kept, const Finish& finish) {
   const i64 row_blocks = (rows + kBlockRows - 1) / kBlockRows;
   alignas(64) float fresh[kBlockSums];
   PendingSums<Finish> pending{&finish, fresh, nullptr, nullptr, row, rows, first, 0, 0};
@@ -70,7 +99,7 @@ KERNEL_FN void amx_products(const X* x, i64 k_all, i64 row, i64 rows, Panels& pa
     const i64 steps = min_of(kDepth, k_all - k) / kTileK;
     const bool last = k + kDepth >= k_all;
     const i64 portion = (kBlockRows + steps - 1) / steps;
-    pack_rows(x + row * k_all, k_all, rows, k, steps, packed);
+    x.select(k, steps);
     float* sums = kept;
     for (i64 b = 0; b < count; b += Pairing::kPerStep) {
       const char *column0 = panels.panel(0), *column1 = panels.panel(1);
@@ -78,7 +107,7 @@ KERNEL_FN void amx_products(const X* x, i64 k_all, i64 row, i64 rows, Panels& pa
       if (same_k || !last)
         panels.begin(same_k ? place(k, b + Pairing::kPerStep) : place(k + kDepth, 0), row_blocks * steps);
       for (i64 m = 0; m < row_blocks; ++m, sums += kBlockSums) {
-        const char* rows0 = reinterpret_cast<const char*>(packed) + m * steps * 2 * kTileBytes;
+        const char* rows0 = reinterpret_cast<const char*>(x.block(m));
         zero_sums();
         for (i64 s = 0; s < steps; ++s) {
           const char* row_tiles = rows0 + s * 2 * kTileBytes;

@@ -194,6 +194,7 @@ struct AmxAttention {
   }
 
   inline __attribute__((always_inline)) void write(const QueryLanes<kAmxQueries>& all, i64 b) {
+    const Operand<X> o = Operand<X>::at(a.out, a.heads * kHeadDim);
     const f32x16 inverse = 1.0f / lanes[b].total;
     for (i64 t = 0; t < kValueTiles; ++t) {
       u32x16 rows[16];
@@ -201,7 +202,8 @@ struct AmxAttention {
         rows[i] = __builtin_bit_cast(u32x16, load16(out + (b * kValueTiles + t) * kTileWords + i * 16) * inverse);
       transpose16(rows);
       for (i64 i = 0; i < min_of(16, all.count - b * 16); ++i)
-        store16(static_cast<X*>(a.out) + all.row[b * 16 + i] * kHeadDim + t * 16, __builtin_bit_cast(f32x16, rows[i]));
+        o.store16(all.row[b * 16 + i] / a.heads, all.row[b * 16 + i] % a.heads * kHeadDim + t * 16,
+                  __builtin_bit_cast(f32x16, rows[i]));
     }
   }
 
