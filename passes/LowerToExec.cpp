@@ -475,7 +475,12 @@ class ProgramLowering {
       const int64_t fitting = (target.shared_bytes + kReservedBytes) / (variant->shared_bytes + kReservedBytes);
       const int64_t blocks_per_unit = std::clamp(fitting, int64_t{1}, kMaxBlocksPerUnit);
       const int64_t blocks = bucket_.tokens * static_cast<int64_t>(o.getKvHeads());
-      splits = std::clamp(blocks_per_unit * target.units / blocks, int64_t{1},
+      // How many threads a processor will have is not known here: as many splits as its kernel can use on the longest context.
+      constexpr int64_t kMostEntriesPerSplit = 512;
+      if (target.kind == TargetKind::kX86)
+        splits = std::min(ceil_div(table_stride_ * block_tokens_, kMostEntriesPerSplit), static_cast<int64_t>(variant->max_splits));
+      else
+        splits = std::clamp(blocks_per_unit * target.units / blocks, int64_t{1},
                           std::min(ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit), static_cast<int64_t>(variant->max_splits)));
     }
     auto l = launch();
