@@ -268,7 +268,7 @@ struct FusedLinearArgs {
   i64 n;
   i64 k;
   i64 square_parts;
-  i64 square_stride;        // rows of the bucket
+  i64 square_stride;        // at least the rows of the bucket
   double eps;
   float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K, or null
   u32* arrivals;            // two a tile, 0 between launches: how many splits have left their sums; or null

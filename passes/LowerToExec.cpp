@@ -85,7 +85,9 @@ class ProgramLowering {
   static int64_t row_count(mlir::Value v) { return is_logit_rows(v) ? kLogits : kTokens; }
 
   // The buffer of a result. What @forward returns lives in state buffers, which the sampler and the host read.
-  View result(mlir::Value v) {
+  View result(mlir::Value v) { return result(v, rows_of(v)); }
+  // With room for so many rows.
+  View result(mlir::Value v, int64_t rows) {
     View view;
     view.stride = mlir::cast<mlir::RankedTensorType>(v.getType()).getRank() == 1 ? 1 : width_of(v);
     for (mlir::OpOperand& use : v.getUses())
@@ -94,13 +96,21 @@ class ProgramLowering {
     if (!view.base) {
       mlir::Type element = element_of(v);
       const auto int8 = ops::int8_rows_of(v);
-      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : stored_rows(element, rows_of(v)) * view.stride * element_bytes(element);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : stored_rows(element, rows) * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());
     }
     views_[v] = view;
     return view;
+  }
+
+  // Rows of sums of squares, which stand [16 columns, row]: those of different columns, which different blocks write, share no sector of
+  // 32 bytes of the L2, where writes of parts of one wait for each other.
+  template <typename Linear>
+  int64_t square_stride(Linear op) {
+    constexpr int64_t kSectorFloats = 8;
+    return ceil_div(rows_of(op.getX()), kSectorFloats) * kSectorFloats;
   }
 
   LaunchBuilder launch() { return LaunchBuilder(builder_, symbols_); }
@@ -239,9 +249,10 @@ class ProgramLowering {
           l.read(counts()).read(views_[o.getX()]).read(w->codes);
           optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
           l.write(result(o.getResult()));
-          for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
+          o.getScaled() ? l.write(result(o.getScaled())) : l.null();
+          o.getSquaresOut() ? l.write(result(o.getSquaresOut(), square_stride(o))) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
-          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
           split_k(l, o, o.getX(), width_of(o.getResult()));
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           quantized_groups(l, *w);
@@ -256,7 +267,7 @@ class ProgramLowering {
           o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
           l.null().null().write(result(o.getQOut())).null().null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
-          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
           split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]);
           tensor_maps(l, chosen(o), o.getX(), o.getWeight());
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));

@@ -41,6 +41,17 @@ KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, u32 column, 
       "l"(map), "r"(column), "r"(row), "r"(bar), "l"(cache)
       : "memory");
 }
+// The same of an array of three dimensions; `at` counts elements, innermost dimension first.
+struct BoxPlace {
+  u32 at[3];
+};
+KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, BoxPlace place, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_destination),
+      "l"(map), "r"(place.at[0]), "r"(place.at[1]), "r"(place.at[2]), "r"(bar), "l"(cache)
+      : "memory");
+}
 // --- Clusters of blocks: what has the same shared address in each of them
 
 // The block's number in its cluster.
