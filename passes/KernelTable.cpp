@@ -23,6 +23,7 @@ const char* type_name(ScalarType type) {
   switch (type) {
     case ScalarType::kF16: return "f16";
     case ScalarType::kBF16: return "bf16";
+    case ScalarType::kBF16Panels: return "bf16_panels";
     case ScalarType::kF32: break;
   }
   return "float";
