@@ -228,21 +228,56 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
   }
 }
 
+// 1 / sqrt(mean square + eps) of all tokens at once, as row_scale_of has it of one: their loads are on their way together.
+template <int Tokens>
+KERNEL_FN void row_scales_of(const FusedLinearArgs& linear, int tokens, float (&scale)[Tokens]) {
+  constexpr int kAhead = 32 / Tokens;
+  const i64 parts = linear.squares ? linear.square_parts : 0;
+  float sum[Tokens] = {};
+  for (i64 part = threadIdx.x % kWarp; part < parts; part += kAhead * kWarp) {
+    float square[kAhead][Tokens];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int t = 0; t < Tokens; ++t)
+        square[i][t] = part + i * kWarp < parts && t < tokens ? linear.squares[(part + i * kWarp) * linear.square_stride + t] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i)
+#pragma unroll
+      for (int t = 0; t < Tokens; ++t) sum[t] += square[i][t];
+  }
+#pragma unroll
+  for (int t = 0; t < Tokens; ++t) {
+    const float mean = warp_sum(sum[t]) / static_cast<float>(linear.k) + static_cast<float>(linear.eps);
+    scale[t] = linear.squares ? 1.0f / sqrtf(mean) : 1.0f;
+  }
+}
+
 // The row scales of linear phases, which nobody needs before the first sums leave.
 template <typename Shared>
 KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared, const StepRows& rows) {
-  const int lane = threadIdx.x % kWarp;
+  constexpr int kTokens = Shared::Stream::kTokens, kFewTokens = 4;  // faster one by one, measured
   const i32 count = static_cast<i32>(args.count);
   for (i32 p = 0; p < count; ++p) {
     mbarrier_wait(shared.open, p & 1);
     const Phase& phase = shared.phase(p);
     if (is_linear(phase)) {
       const FusedLinearArgs& linear = linear_args(phase);
-      const int tokens = min_of(rows.of(linear.row_count), Shared::Stream::kTokens);
-#pragma unroll 4
-      for (int token = 0; token < tokens; ++token) {
-        const float scale = row_scale_of(linear, token, lane);
-        if (lane == 0) shared.scale[token] = scale;
+      const int lane = threadIdx.x % kWarp, tokens = min_of(rows.of(linear.row_count), kTokens);
+      if (tokens <= kFewTokens) {
+#pragma unroll 1
+        for (int t = 0; t < tokens; ++t) {
+          const float scale = row_scale_of(linear, t, lane);
+          if (lane == 0) shared.scale[t] = scale;
+        }
+      } else {
+        float scale[kTokens];
+        row_scales_of(linear, tokens, scale);
+        if (lane == 0) {
+#pragma unroll
+          for (int t = 0; t < kTokens; ++t) shared.scale[t] = scale[t];
+        }
       }
     }
     mbarrier_arrive_warp(shared.scaled);
