@@ -97,9 +97,10 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
 }
 
 // The blocks that share a tile's K leave their sums in memory, and the last of them adds all: as fast as one block can read, behind two
-// round trips, which are about as long as a launch.
+// round trips, which are about as long as a launch. The blocks of a cluster each add a share of them, out of each other's shared memory.
 double join_us(const Target& target, const Variant& v) {
   if (v.k_splits == 1) return 0;
+  if (v.cluster > 1) return target.launch_us / 2;
   const double bytes = static_cast<double>(v.k_splits) * v.tile_rows * v.tile_cols * sizeof(float);
   const double block_gb_s = 2 * target.bandwidth_gb_s / target.units;
   return bytes / (block_gb_s * 1e3) + 2 * target.launch_us;
@@ -107,7 +108,7 @@ double join_us(const Target& target, const Variant& v) {
 
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
-  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * v.cluster) * v.cluster, s.least_row_tiles)) : 1;
+  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * row_tile_cluster(v)) * row_tile_cluster(v), s.least_row_tiles)) : 1;
   const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
   // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
   const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);

@@ -226,7 +226,7 @@ class ProgramLowering {
           l.write(result(o.getResult())).null();
           if (mlir::failed(row_scale(l, o))) return mlir::failure();
           l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
-          tensor_maps(l, variant, o.getX(), o.getWeight());
+          tensor_maps(l, variant, o.getX(), o.getWeight(), {.codes = weight(o.getWeight(), true), .scales = {}, .zeros = {}, .type = {}});
           return emit(l, op);
         })
         .Case([&](ops::DequantizeOp o) { return lower_dequantize(o); })
@@ -243,7 +243,7 @@ class ProgramLowering {
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
           split_k(l, o, o.getX(), width_of(o.getResult()));
-          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          tensor_maps(l, chosen(o), o.getX(), o.getWeight(), *w);
           quantized_groups(l, *w);
           return emit(l, op);
         })
@@ -258,7 +258,7 @@ class ProgramLowering {
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
           split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]);
-          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          tensor_maps(l, chosen(o), o.getX(), o.getWeight(), *w);
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
@@ -425,7 +425,7 @@ class ProgramLowering {
   // FusedLinearArgs::partials and arrivals, where the chosen variant splits K.
   void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width) {
     const llm::Variant* variant = chosen(o);
-    if (!variant || variant->k_splits == 1) {
+    if (!variant || variant->k_splits == 1 || variant->cluster > 1) {
       l.null().null();
       return;
     }
@@ -439,13 +439,20 @@ class ProgramLowering {
   }
 
   // x_map and w_map of LinearArgs and FusedLinearArgs, where the chosen variant takes them.
-  void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, mlir::Value x, mlir::Value w) {
+  // Of codes in the order of fragments a row of the map is eight rows of the weight, in elements of 16 bits.
+  void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, mlir::Value x, mlir::Value w, const LinearWeight& parts) {
     if (!variant || !variant->x_box_rows) {
       l.null().null();
       return;
     }
     l.map(views_[x], element_of(x), rows_of(x), width_of(x), variant->x_box_rows);
-    l.map(weight(w, true), element_of(w), mlir::cast<mlir::RankedTensorType>(w.getType()).getShape()[0], width_of(x), variant->w_box_rows);
+    const int64_t n = mlir::cast<mlir::RankedTensorType>(w.getType()).getShape()[0];
+    if (!parts.type) {
+      l.map(parts.codes, element_of(w), n, width_of(x), variant->w_box_rows);
+      return;
+    }
+    const auto bytes = static_cast<int64_t>(llm::fragment_rows_bytes(parts.type.storage(), static_cast<uint64_t>(width_of(x))));
+    l.map(parts.codes, element_of(x), n / static_cast<int64_t>(llm::kFragmentRows), bytes / element_bytes(element_of(x)), variant->w_box_rows);
   }
 
   // LinearArgs::w_scale, where the chosen variant takes it.

@@ -74,6 +74,17 @@ KERNEL_FN void mbarrier_arrive_warp_everywhere(u32 bar) {
         : "memory");
   }
 }
+// Where block `rank` of the cluster has what this one has at a shared address, and a float there.
+KERNEL_FN u32 cluster_address(u32 shared_source, u32 rank) {
+  u32 there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_source), "r"(rank));
+  return there;
+}
+KERNEL_FN float load_cluster(u32 there) {
+  float v;
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  return v;
+}
 // A tensor copy into the shared memory of all blocks of the cluster, each of whose barriers counts the bytes.
 template <int Cluster>
 KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
@@ -126,6 +137,9 @@ KERNEL_FN void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
 // D += A . B with A in registers, as mma_16816 has it for the 16 rows of each warp, and B from wgmma_operand_by_k.
 template <typename T, int N>
 KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
+// The same with B from wgmma_operand. Sums start from zero where `accumulate` is 0.
+template <typename T, int N>
+KERNEL_FN void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate);
 
 #define LLM_WGMMA(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                             \
   template <>                                                                                                        \
@@ -145,6 +159,18 @@ KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
                  : __VA_ARGS__                                                                                       \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                              \
   }
+#define LLM_WGMMA_REGISTERS(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                 \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma_registers<T, N>(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate) {                \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " ACCUMULATE ", 0;\n"                                             \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" SUMS "}, {" A "}, " B          \
+                 ", p, 1, 1, 0;\n}"                                                                                  \
+                 : __VA_ARGS__                                                                                       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));                             \
+  }
+#define LLM_WGMMA_REGISTERS_TYPES(N, ...)           \
+  LLM_WGMMA_REGISTERS(bf16, "bf16", N, __VA_ARGS__) \
+  LLM_WGMMA_REGISTERS(f16, "f16", N, __VA_ARGS__)
 #define LLM_WGMMA_BY_K_TYPES(N, ...)           \
   LLM_WGMMA_BY_K(bf16, "bf16", N, __VA_ARGS__) \
   LLM_WGMMA_BY_K(f16, "f16", N, __VA_ARGS__)
@@ -181,5 +207,8 @@ LLM_WGMMA_BY_K_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", LLM_D16(0))
 LLM_WGMMA_BY_K_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", LLM_D32(0))
 LLM_WGMMA_BY_K_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", LLM_D64(0))
 LLM_WGMMA_BY_K_TYPES(256, LLM_SUMS128, "%128, %129, %130, %131", "%132", LLM_D64(0), LLM_D64(64))
+LLM_WGMMA_REGISTERS_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", "%21", LLM_D16(0))
+LLM_WGMMA_REGISTERS_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", "%37", LLM_D32(0))
+LLM_WGMMA_REGISTERS_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", "%69", LLM_D64(0))
 
 #endif  // sm_90

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "runtime/cuda/tensor_map.h"
+#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 
@@ -194,7 +195,8 @@ void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64
   unsigned grid_x = tiles(columns, v.tile_cols), grid_y = tiles(rows, v.tile_rows);
   const auto cluster = static_cast<unsigned>(v.cluster);
   const auto whole_clusters = [&](unsigned n) { return (n + cluster - 1) / cluster * cluster; };
-  if (v.flat_grid) grid_x *= whole_clusters(grid_y) * static_cast<unsigned>(v.k_splits), grid_y = 1;
+  const auto row_tiles = [&](unsigned n) { return v.k_splits > 1 ? n : whole_clusters(n); };
+  if (v.flat_grid) grid_x *= row_tiles(grid_y) * static_cast<unsigned>(v.k_splits), grid_y = 1;
   if (v.blocks_per_sm) grid_x = std::min(grid_x, whole_clusters(static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units)));
   void* parameters[] = {const_cast<void*>(args)};
   gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, grid_y,
@@ -230,10 +232,13 @@ LinearMaps::LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const 
   constexpr uint32_t kBoxBytes = 128;
   CUtensorMap maps[2];
   int i = 0;
-  for (const auto& [base, map_rows, type, box_rows] : {std::tuple{x, rows, kernel.instance->operand, v.x_box_rows},
-                                                       std::tuple{w, n, kernel.instance->weight, v.w_box_rows}}) {
+  const ScalarType operand = kernel.instance->operand;
+  const int64_t code_elements = (k * (v.code_types ? bits_of(kernel.instance->code) : 0) + 511) / 512 * 256;  // of eight rows
+  for (const auto& [base, map_rows, map_columns, type, box_rows] :
+       {std::tuple{x, rows, k, operand, v.x_box_rows}, v.code_types ? std::tuple{w, n / 8, code_elements, operand, v.w_box_rows}
+                                                                    : std::tuple{w, n, k, kernel.instance->weight, v.w_box_rows}}) {
     const auto element = static_cast<uint32_t>(bytes_of(type));
-    const auto columns = static_cast<uint64_t>(k);
+    const auto columns = static_cast<uint64_t>(map_columns);
     const llmrt::TensorMap map = {reinterpret_cast<uint64_t>(base),
                                   type,
                                   {columns, static_cast<uint64_t>(map_rows)},

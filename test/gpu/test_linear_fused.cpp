@@ -44,7 +44,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   const auto counts = make_counts(gpu, s.rows, 1, 1);
   gpu.announce(kernel.instance->entry() + " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " +
                std::to_string(s.k));
-  const LinearMaps maps(kernel, device_x.ptr(), bucket, device_w.ptr(), s.n, s.k);
+  const LinearMaps maps(kernel, device_x.ptr(), bucket, quantized ? codes.codes() : device_w.ptr(), s.n, s.k);
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, width);
   const FusedLinearArgs args = {counts.get(),
                                 device_x.ptr(),
@@ -136,8 +136,12 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
     int group;
   };
   for (const auto& [s, group] : {Case{{1, 272, 1024}, 128}, Case{{3, 80, 160}, 32}, Case{{8, 144, 2208}, 96}, Case{{13, 80, 1312}, 1312},
-                                 Case{{2, 48, 64}, 64}, Case{{30, 112, 544}, 128}, Case{{1, 144, 4096}, 32}, Case{{7, 400, 736}, 256}}) {
-    if (v.max_rows && s.rows > 2 * v.max_rows) continue;
+                                 Case{{2, 48, 64}, 64}, Case{{30, 112, 544}, 128}, Case{{1, 144, 4096}, 32}, Case{{7, 400, 736}, 256},
+                                 Case{{31, 528, 1152}, 128}, Case{{20, 48, 256}, 128}, Case{{29, 272, 896}, 896}, Case{{64, 304, 384}, 384},
+                                 Case{{60, 80, 352}, 32}, Case{{100, 144, 640}, 128}}) {
+    if (v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) continue;
+    if (s.k % v.k_multiple != 0 || group % v.k_multiple != 0) continue;
+    if (s.rows * s.n > 8000 && !v.flat_grid) continue;  // many tiles
     const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3, group};
     kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
     ++number;
@@ -149,6 +153,10 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
   }
   kernel.blocks = 0;
   if (!timing || !outcome.failure.empty()) return outcome;
+  if (v.flat_grid) {
+    time_projections(kernel, rng, outcome);
+    return outcome;
+  }
   // Gate and up of an 8B model, groups of 128 (a byte a code: a scale per row): more codes than the L2 holds.
   const int rows = v.max_rows ? v.max_rows : 1024, n = 28672, k = 4096, bits = bits_of(kernel.instance->code), group = bits == 8 ? k : 128;
   const Gpu& gpu = *kernel.gpu;

@@ -47,7 +47,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   args.linear.square_parts = squares ? parts : 0, args.linear.square_stride = bucket, args.linear.eps = 1e-5;
   args.table = device_table.ptr<float>(), args.token_seq = device.token_seq.get(), args.seq_slot = device.seq_slot.get();
   args.kv_index = device.kv_index.get(), args.kv = device.view(b), args.heads = s.heads, args.half = s.half;
-  const LinearMaps maps(kernel, device_x.ptr(), rows, device_w.ptr(), n, s.k);
+  const LinearMaps maps(kernel, device_x.ptr(), rows, quantized ? codes.codes() : device_w.ptr(), n, s.k);
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, n);
   args.linear.partials = splits.partials(), args.linear.arrivals = splits.arrivals();
   args.linear.x_map = maps.x(), args.linear.w_map = maps.w();
@@ -113,8 +113,10 @@ Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool) {
   int number = 0;
   const bool quantized = variant.code_types;
   for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264},
-                         Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256}}) {
+                         Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256},
+                         Heads{2, 1, 128, 64, 1152, 128}, Heads{5, 1, 64, 32, 256, 256}}) {
     if (quantized != (s.group > 0) || (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim)) continue;
+    if (quantized && (s.k % variant.k_multiple != 0 || s.group % variant.k_multiple != 0)) continue;
     for (const std::vector<int>& queries : batches) {
       kernel.blocks = variant.blocks_per_sm ? number % 3 + 2 : 0;
       check(kernel, rng, s, queries, number % 2 == 0, number % 3 != 0, outcome);

@@ -12,13 +12,16 @@ from commands import must, read_npy
 IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their bucket
 LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
 SCHEMES = ["w4g32", "w8", "fp8"]
-# What must be in the plan, by target; with --force-variant where the model is too small to choose it.
-PLANS = {
-    "sm_80": ([], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
-    "sm_90": (["quantized_fused=stream{bits}_f16_r8", "quantized_glu=stream{bits}_f16_r8", "quantized_add=stream{bits}_f16_r8",
-               "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
-    "sm_86": (["dequantize=fragments"], ["dequantize<"]),
-}
+# What must be in the plan of a target, for codes of so many bits; with --force-variant where the model is too small to choose it.
+PLANS = [
+    ("sm_80", [4, 8], [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
+    ("sm_90", [4, 8], ["quantized_fused=stream{bits}_f16_r8", "quantized_glu=stream{bits}_f16_r8", "quantized_add=stream{bits}_f16_r8",
+                       "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
+    ("sm_90", [4], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s8",
+                    "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
+    ("sm_90", [8], ["quantized_add=wgmma8_r64_s8"], ["linear_quantized_wgmma<"]),
+    ("sm_86", [4, 8], ["dequantize=fragments"], ["dequantize<"]),
+]
 
 
 def main():
@@ -32,13 +35,16 @@ def main():
         ids.write_text(json.dumps(IDS))
         must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
         for scheme in SCHEMES:
+            bits = 4 if scheme.startswith("w4") else 8
             common = [args.llmc, "compile", model, "--quantize", scheme, "--max-step-tokens", 64, "-q", "-o", plan]
             must([*common, "--target", "native", "--kv-dtype", "f32", "--activations", "f32"])
             must([args.llmrt_cpu, "score", plan, "--device", "cpu", "--model-dir", model, "--ids", ids, "-o", out])
             expected = read_npy(out)
             scale = max(abs(x) for x in expected)
-            for target, (forced, kernels) in PLANS.items():
-                variants = [w for f in forced for w in ("--force-variant", f.format(bits=4 if scheme.startswith("w4") else 8))]
+            for target, widths, forced, kernels in PLANS:
+                if bits not in widths:
+                    continue
+                variants = [w for f in forced for w in ("--force-variant", f.format(bits=bits))]
                 must([*common, "--target", target, *variants])
                 shown = must([args.llmc, "inspect", plan])
                 for kernel in kernels:
@@ -47,7 +53,7 @@ def main():
                 for chunk in ([], ["--chunk", 1]):
                     must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out, *chunk])
                     worst = max(abs(x - y) for x, y in zip(read_npy(out), expected, strict=True)) / scale
-                    print(f"{scheme}, {target}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
+                    print(f"{scheme}, {target}, {kernels[0][:-1]}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
                     if not worst < LIMIT:
                         sys.exit("the logits differ by more than rounding")
 

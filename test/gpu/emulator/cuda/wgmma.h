@@ -46,6 +46,16 @@ void mbarrier_arrive_warp_everywhere(u32 bar) {
   __syncwarp();
   if (threadIdx.x % kWarp < Cluster) llm_test::in_block_of_cluster(threadIdx.x % kWarp, [&] { llm_test::phase_update(bar, 1, 0); });
 }
+// Ranks in the bits above those of an address.
+constexpr u32 kRankShift = 24;
+inline u32 cluster_address(u32 shared_source, u32 rank) { return shared_source | rank << kRankShift; }
+inline float load_cluster(u32 there) {
+  float v;
+  llm_test::in_block_of_cluster(there >> kRankShift, [&] {
+    std::memcpy(&v, llm_test::block_shared() + (there & ((1u << kRankShift) - 1)), sizeof(v));
+  });
+  return v;
+}
 template <int Cluster>
 void tensor_copy_everywhere(u32 destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
   for (u32 rank = 0; rank < Cluster; ++rank)
@@ -100,23 +110,34 @@ void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
   }
 }
 
-template <typename T, int N>
-void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
+// A of a product, in registers: rows g and g + 8 of this lane's warp.
+struct WarpOperand {
   struct Words {
     u32 a[4];
   };
-  const Words* words = llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}});
-  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
+  const Words* words;
+
+  explicit WarpOperand(const u32 (&a)[4]) : words(llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}})) {}
+  template <typename T>
+  void at(float (&x)[2], u32 k) const {
+    const u32 g = llm_test::current_thread() % 32 / 4;
+    for (u32 h = 0; h < 2; ++h) {
+      float low, high;
+      unpack2<T>(words[g * 4 + k % 8 / 2].a[h + k / 8 * 2], low, high);
+      x[h] = k % 2 ? high : low;
+    }
+  }
+};
+
+template <typename T, int N>
+void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
+  const WarpOperand operand(a);
+  const u32 t = llm_test::current_thread() % 4;
   const u32 base = static_cast<u32>(b & 0xffffffff) << 4, panel_bytes = static_cast<u32>(b >> 32);
   const char* shared = llm_test::block_shared();
   for (u32 k = 0; k < 16; ++k) {
-    const Words& owner = words[g * 4 + k % 8 / 2];
     float x[2];
-    for (u32 h = 0; h < 2; ++h) {
-      float low, high;
-      unpack2<T>(owner.a[h + k / 8 * 2], low, high);
-      x[h] = k % 2 ? high : low;
-    }
+    operand.at<T>(x, k);
     for (u32 j = 0; j < N / 8; ++j) {
       const u32 n = j * 8 + t * 2;
       u32 pair;
@@ -125,6 +146,24 @@ void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
       unpack2<T>(pair, w[0], w[1]);
       for (u32 i = 0; i < 2; ++i)
         for (u32 h = 0; h < 2; ++h) d[j * 4 + h * 2 + i] += x[h] * w[i];
+    }
+  }
+}
+
+template <typename T, int N>
+void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate) {
+  const WarpOperand operand(a);
+  const u32 t = llm_test::current_thread() % 4;
+  float x[16][2], w[16];
+  for (u32 k = 0; k < 16; ++k) operand.at<T>(x[k], k);
+  for (u32 j = 0; j < N / 8; ++j) {
+    for (u32 i = 0; i < 2; ++i) {
+      wgmma_row<T>(w, b, j * 8 + t * 2 + i);
+      for (u32 h = 0; h < 2; ++h) {
+        float& sum = d[j * 4 + h * 2 + i];
+        if (!accumulate) sum = 0;
+        for (u32 k = 0; k < 16; ++k) sum += x[k][h] * w[k];
+      }
     }
   }
 }
