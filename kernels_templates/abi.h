@@ -295,6 +295,18 @@ struct QuantizedGroups {
   i64 zero;
 };
 
+// Activations in e4m3, for products with weights in e4m3 in the order of fragments: scale = max |x| / 448 over a row, code = x * (448 / max |x|),
+// rounded to the nearest, ties to even; both 0 where no |x| is above 1e-30. Place 16 t + 8 h + i of every 64 codes has column 32 h + 8 t + i, as
+// the weights' codes. Kernels that take them find the scales behind the codes of all rows of the bucket (fp8_scales). Grid: one block a row.
+struct Fp8RowsArgs {
+  const StepCounts* counts;
+  const void* x;   // [rows, width] of the operand type
+  void* codes;     // out: [rows, width]
+  float* scales;   // out: [rows]
+  i64 row_count;
+  i64 width;       // a multiple of 64
+};
+
 // out[n, k] = the weight, of the operand type. Grid: (tiles of columns, tiles of rows).
 struct DequantizeArgs {
   const void* codes;

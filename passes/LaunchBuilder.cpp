@@ -88,8 +88,12 @@ LaunchBuilder& LaunchBuilder::pointer(const View& v, exec::Access access) {
 LaunchBuilder& LaunchBuilder::map(const View& v, mlir::Type element, int64_t rows, int64_t cols, int64_t box_rows) {
   constexpr int64_t kBoxBytes = 128;
   const int64_t bytes = element_bytes(element), stride = (v.stride ? v.stride : cols) * bytes;
-  slots_.push_back(exec::TensorMapAttr::get(builder_.getContext(), static_cast<int64_t>(pointers_.size()), v.offset, element, {cols, rows}, {stride},
-                                            {kBoxBytes / bytes, box_rows}, kBoxBytes));
+  return map(v, element, {cols, rows}, {stride}, {kBoxBytes / bytes, box_rows}, kBoxBytes);
+}
+
+LaunchBuilder& LaunchBuilder::map(const View& v, mlir::Type element, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides,
+                                  llvm::ArrayRef<int64_t> box, int64_t swizzle) {
+  slots_.push_back(exec::TensorMapAttr::get(builder_.getContext(), static_cast<int64_t>(pointers_.size()), v.offset, element, dims, strides, box, swizzle));
   pointers_.push_back(v.base);
   access_.push_back(exec::kRead);
   return *this;

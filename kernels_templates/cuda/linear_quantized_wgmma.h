@@ -81,24 +81,26 @@ struct QuantizedWgmmaTile {
 // columns, lane t of four has columns 8 t .. 8 t + 7; column 8 t + 2 m + i goes to place 8 m + 2 t + i.
 template <int N, int Panels>
 KERNEL_FN void reorder_tokens(char* tokens, int warp) {
-  constexpr int kAtOnce = 4, kTasks = N / 8 * Panels * 2;  // of 8 tokens and 32 columns
+  constexpr int kAtOnce = 8, kTasks = N / 8 * Panels * 2;  // of 8 tokens and 32 columns of each
   static_assert(kTasks % (2 * kAtOnce) == 0, "whole rounds");
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll 1
   for (int first = warp * kAtOnce; first < kTasks; first += 2 * kAtOnce) {
     uint4 v[kAtOnce];
-    char* rows[kAtOnce];
+    char* rows = tokens + first / (2 * Panels) * 1024;
+    const auto panel = [&](int i) { return rows + i / (2 * Panels) * 1024 + i / 2 % Panels * (N * 128); };
+    // Even rows have one half of the panel's columns and odd rows the other: so the lanes that read at once read all
+    // banks.
+    const auto chunk = [](int row, int i) { return (row + i) % 2 * 4; };
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int task = first + i, half = task % 2 * 4;
-      rows[i] = tokens + task / 2 % Panels * (N * 128) + task / (2 * Panels) * 1024;
-      v[i] = *reinterpret_cast<const uint4*>(rows[i] + g * 128 + ((half + t) ^ g) * 16);
-    }
+    for (int i = 0; i < kAtOnce; ++i)
+      v[i] = *reinterpret_cast<const uint4*>(panel(i) + g * 128 + ((chunk(g, i) + t) ^ g) * 16);
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int half = (first + i) % 2 * 4, row = lane % 8;
-      stmatrix_x4(shared_address(rows[i] + row * 128 + ((half + lane / 8) ^ row) * 16), v[i].x, v[i].y, v[i].z, v[i].w);
+      const int row = lane % 8;
+      stmatrix_x4(shared_address(panel(i) + row * 128 + ((chunk(row, i) + lane / 8) ^ row) * 16), v[i].x, v[i].y,
+                  v[i].z, v[i].w);
     }
   }
 }
@@ -111,109 +113,147 @@ struct QuantizedWgmmaSums {
   // A job: products of kJobBlocks * 32 columns of 16 rows a warp.
   static constexpr int kJobBlocks = GroupBlocks == 1 ? 1 : 2, kJobs = kQuantizedStageBlocks / kJobBlocks;
 
+  using Fragments = FragmentTile<Code>;
+
   float sum[Rows64][N / 2];
   float part[Rows64][N / 2];  // of a group that is not scaled yet
   float scale[Rows64][2];
-  u32 place[Rows64][2];  // eights of this warp's units in a stage
+  FragmentZero zero[Rows64][2];
+  u32 words[Rows64][2][Stage::kTiles][4];  // codes of a stage
+  u32 place[Rows64][2];                    // eights of this warp's units in a stage
   u32 a[2][2 * kJobBlocks][4];
+  const QuantizedGroups& groups;
 
   template <typename Tile>
-  KERNEL_FN explicit QuantizedWgmmaSums(const Tile& tile) {
+  KERNEL_FN explicit QuantizedWgmmaSums(const Tile& tile) : groups(tile.all.groups) {
 #pragma unroll
     for (int r = 0; r < Rows64; ++r) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) place[r][half] = tile.place(unit(r), half), scale[r][half] = 0.0f;
+      for (int half = 0; half < 2; ++half) place[r][half] = tile.place(unit(r), half);
 #pragma unroll
-      for (int i = 0; i < N / 2; ++i) sum[r][i] = 0.0f, part[r][i] = 0.0f;
+      for (int i = 0; i < N / 2; ++i) sum[r][i] = 0.0f;
     }
   }
   // Of the block, of 64 rows number r of the warpgroup.
   KERNEL_FN static int unit(int r) { return r * 8 + static_cast<int>(threadIdx.x / kWarp) - 4; }
 
-  KERNEL_FN void done(int r) {
-    wgmma_finished(part[r]);
+  // The codes of a stage, and the operands of its first job.
+  template <typename Step>
+  KERNEL_FN void begin(const Step& step) {
+    constexpr int kTilePanels = Fragments::kBytes / Stage::kRowBytes, kPanelLanes = kWarp / kTilePanels;
+    const u32 lane = threadIdx.x % kWarp;
 #pragma unroll
-    for (int i = 0; i < N / 2; ++i) sum[r][i] = fmaf(part[r][i], scale[r][i / 2 % 2], sum[r][i]);
+    for (int r = 0; r < Rows64; ++r) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const u32 eight = place[r][half];
+        const char* at = step.stage + lane / kPanelLanes * Stage::kPanelBytes + eight * Stage::kRowBytes +
+                         ((lane % kPanelLanes) ^ (eight % 8)) * 16;
+#pragma unroll
+        for (int tile = 0; tile < Stage::kTiles; ++tile)
+          words_of(*reinterpret_cast<const uint4*>(at + tile * kTilePanels * Stage::kPanelBytes), words[r][half][tile]);
+      }
+    }
+    if (GroupBlocks == kQuantizedStageBlocks) {
+#pragma unroll
+      for (int r = 0; r < Rows64; ++r) begin_group(step, r, 0);
+    }
+    prepare(step, 0);
   }
 
-  // Adds the products of a stage. None is under way at its end: the assembler would not see past the loop over stages
-  // which registers are still in use, and make every product wait.
-  template <typename GroupOf>
-  KERNEL_FN void multiply(const char* stage, const char* scales, const char* zeros, const QuantizedGroups& groups,
-                          GroupOf group_of) {
-    const u64 tokens = wgmma_operand(shared_address(stage + Stage::kCodeBytes));
-    const int lane = threadIdx.x % kWarp;
-    FragmentZero zero[Rows64][2];
+  // Adds the products of a stage, and begins the next one. None is under way at its end: the assembler would not see
+  // past the loop over stages which registers are still in use, and make every product wait.
+  template <typename Step, typename Next>
+  KERNEL_FN void multiply(const Step& step, Next next) {
+    const u64 tokens = wgmma_operand(shared_address(step.stage + Stage::kCodeBytes));
+    constexpr int kEnd = kJobs * Rows64;
 #pragma unroll
-    for (int job = 0; job < kJobs; ++job) {
+    for (int job = 0; job < kEnd; ++job) {
+      const int set = job % 2, r = job % Rows64, first = job / Rows64 * kJobBlocks;
+      wgmma_fence();
 #pragma unroll
-      for (int r = 0; r < Rows64; ++r) {
-        constexpr int kSets = 2;
-        const int set = (job * Rows64 + r) % kSets;
-        const bool begins = GroupBlocks == 1 || job == 0, ends = GroupBlocks == 1 || job == kJobs - 1;
-        if (begins) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const u32 at = (group_of(job * kJobBlocks) * Stage::kEights + place[r][half]) * kFragmentRows + lane / 4;
-            scale[r][half] = to_float(reinterpret_cast<const S*>(scales)[at]) * Codes::kScale;
-            zero[r][half] = Codes::zero(groups.zeros ? reinterpret_cast<const unsigned char*>(zeros)[at]
-                                                     : static_cast<u32>(groups.zero));
-          }
-        }
-#pragma unroll
-        for (int b = 0; b < kJobBlocks; ++b) {
-          u32 low[4], high[4];
-          unpack(low, stage, place[r][0], job * kJobBlocks + b, zero[r][0]);
-          unpack(high, stage, place[r][1], job * kJobBlocks + b, zero[r][1]);
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            u32(&to)[4] = a[set][b * 2 + i];
-            to[0] = low[2 * i], to[1] = high[2 * i], to[2] = low[2 * i + 1], to[3] = high[2 * i + 1];
-          }
-        }
-        wgmma_fence();
-#pragma unroll
-        for (int p = 0; p < 2 * kJobBlocks; ++p) {
-          const int k16 = job * 2 * kJobBlocks + p;  // 16 columns, of four in a panel
-          wgmma_registers<A, N>(part[r], a[set][p], tokens + (k16 / 4) * (Stage::kTokenPanelBytes >> 4) + k16 % 4 * 2,
-                                !begins || p > 0);
-        }
-        wgmma_commit();
-        // The job before is done: its sums are read, its operands written again, while this one is computed.
-        const int before = (r + Rows64 - 1) % Rows64;
-        if (job == kJobs - 1 && r == Rows64 - 1) {
-          if (Rows64 > 1) {
-            wgmma_wait<1>();
-            done(before);
-          }
-          wgmma_wait<0>();
-          wgmma_used(a[0]);
-          wgmma_used(a[1]);
-          done(r);
-        } else if (Rows64 == 1 && ends) {
-          wgmma_wait<0>();
-          wgmma_used(a[set]);
-          done(r);
-        } else {
-          wgmma_wait<1>();
-          wgmma_used(a[1 - set]);
-          if (Rows64 > 1 && (r > 0 ? ends : GroupBlocks == 1 && job > 0)) done(before);
-        }
+      for (int p = 0; p < 2 * kJobBlocks; ++p) {
+        const int k16 = first * 2 + p;  // 16 columns, of four in a panel
+        wgmma_registers<A, N>(part[r], a[set][p], tokens + (k16 / 4) * (Stage::kTokenPanelBytes >> 4) + k16 % 4 * 2,
+                              !begins(job) || p > 0);
+      }
+      wgmma_commit();
+      // While it is computed, the sums of the job before are read and the operands of the next one written.
+      const int before = (r + Rows64 - 1) % Rows64;
+      const float own_scale[2] = {scale[r][0], scale[r][1]};
+      if (Rows64 > 1 || !ends(job) || job + 1 == kEnd) {
+        wgmma_wait<1>();
+        wgmma_used(a[1 - set]);
+        if (Rows64 > 1 && job > 0 && ends(job - 1)) add_part(before, scale[before]);
+      } else {
+        wgmma_wait<0>();
+        wgmma_used(a[set]);
+        add_part(r, own_scale);
+      }
+      if (job + 1 < kEnd) {
+        prepare(step, job + 1);
+      } else {
+        begin(next());
+        wgmma_wait<0>();
+        wgmma_used(a[set]);
+        add_part(r, own_scale);
       }
     }
   }
 
  private:
-  // Block `block` of a stage: this lane's eight columns of its row.
-  KERNEL_FN static void unpack(u32 (&out)[4], const char* stage, u32 eight, int block, const FragmentZero& zero) {
-    using Fragments = FragmentTile<Code>;
-    constexpr int kTilePanels = Fragments::kBytes / Stage::kRowBytes, kPanelLanes = kWarp / kTilePanels;
-    const u32 lane = threadIdx.x % kWarp;
-    const char* at = stage + (block / Fragments::kBlocks * kTilePanels + lane / kPanelLanes) * Stage::kPanelBytes +
-                     eight * Stage::kRowBytes + ((lane % kPanelLanes) ^ (eight % 8)) * 16;
-    u32 words[4];
-    words_of(*reinterpret_cast<const uint4*>(at), words);
-    Codes::unpack(words + block % Fragments::kBlocks * Fragments::kBlockWords, zero, out);
+  // Whether a job is the first, or the last, of the products that are scaled together.
+  KERNEL_FN static bool begins(int job) { return GroupBlocks == 1 || job < Rows64; }
+  KERNEL_FN static bool ends(int job) { return GroupBlocks == 1 || job >= (kJobs - 1) * Rows64; }
+
+  KERNEL_FN void add_part(int r, const float (&by)[2]) {
+    wgmma_finished(part[r]);
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) sum[r][i] = fmaf(part[r][i], by[i / 2 % 2], sum[r][i]);
+  }
+
+  template <typename Step>
+  KERNEL_FN void begin_group(const Step& step, int r, u32 slot) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const u32 at = (slot * Stage::kEights + place[r][half]) * kFragmentRows + threadIdx.x % kWarp / 4;
+      scale[r][half] = to_float(reinterpret_cast<const S*>(step.scales)[at]) * Codes::kScale;
+      zero[r][half] = Codes::zero(groups.zeros ? reinterpret_cast<const unsigned char*>(step.zeros)[at]
+                                               : static_cast<u32>(groups.zero));
+    }
+  }
+
+  // The operands of a job.
+  template <typename Step>
+  KERNEL_FN void prepare(const Step& step, int job) {
+    const int set = job % 2, r = job % Rows64, first = job / Rows64 * kJobBlocks;
+    if (GroupBlocks == 1) begin_group(step, r, step.group_slot(first));
+#pragma unroll
+    for (int b = 0; b < kJobBlocks; ++b) {
+      const int block = first + b, tile = block / Fragments::kBlocks;
+      const int word = block % Fragments::kBlocks * Fragments::kBlockWords;
+      u32 low[4], high[4];
+      Codes::unpack(words[r][0][tile] + word, zero[r][0], low);
+      Codes::unpack(words[r][1][tile] + word, zero[r][1], high);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        u32(&to)[4] = a[set][b * 2 + i];
+        to[0] = low[2 * i], to[1] = high[2 * i], to[2] = low[2 * i + 1], to[3] = high[2 * i + 1];
+      }
+    }
+  }
+};
+
+// A stage as a warp of products sees it.
+template <int GroupBlocks>
+struct QuantizedWgmmaStep {
+  const char *stage, *scales, *zeros;
+  BlockGroups group_of;
+  u32 block, last_block;  // of 32 columns: the stage's first, and the last that there is
+
+  // Number of the group of block b of the stage, among those of the stage.
+  KERNEL_FN u32 group_slot(int b) const {
+    return group_of.of(block + b < last_block ? block + b : last_block) - group_of.of(block);
   }
 };
 
@@ -249,7 +289,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
   const u32 steps = tile.end - tile.begin, ahead = steps < Stages ? steps : Stages;
 
   if (warp < 4) {
-    registers_shrink<56>();
+    registers_shrink<64>();
     if (threadIdx.x == 0) {
       const auto copy_codes = [&](u32 step) {
         const u32 stage = step % Stages, bar = full + stage * 8;
@@ -315,7 +355,8 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
     }
     if constexpr (Splits > 1) {
       cluster_sync();  // the sums of all blocks stand in their shared memory
-      cluster_sync();  // and are read
+      cluster_arrive();
+      cluster_wait();  // and are read
     }
   } else {
     registers_grow<224>();
@@ -324,28 +365,32 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
     finish.prepare();
     Sums sums(tile);
     const BlockGroups group_of(groups.group);
-    const u32 last_block = static_cast<u32>(args.k / 32) - 1;
-    for (u32 step = 0; step < steps; ++step) {
-      const u32 stage = step % Stages, block = (tile.begin + step) * kQuantizedStageBlocks, first = group_of.of(block);
-      const auto slot = [&](int b) {  // of the group of a block of the stage
-        if (GroupBlocks > 1) return 0u;
-        return group_of.of(block + b < last_block ? block + b : last_block) - first;
-      };
+    const auto landed_step = [&](u32 step) {
+      const u32 stage = step % Stages;
       mbarrier_wait(full + stage * 8, step / Stages & 1);
-      sums.multiply(shared + stage * Stage::kBytes, shared + Shared::kScales + stage * Stage::kScaleBytes,
-                    shared + Shared::kZeros + stage * Stage::kZeroBytes, groups, slot);
-      mbarrier_arrive_warp(empty + stage * 8);
+      return QuantizedWgmmaStep<GroupBlocks>{shared + stage * Stage::kBytes,
+                                             shared + Shared::kScales + stage * Stage::kScaleBytes,
+                                             shared + Shared::kZeros + stage * Stage::kZeroBytes,
+                                             group_of,
+                                             (tile.begin + step) * kQuantizedStageBlocks,
+                                             static_cast<u32>(args.k / 32) - 1};
+    };
+    if (steps > 0) sums.begin(landed_step(0));
+    for (u32 step = 0; step < steps; ++step) {
+      // Behind the last stage it is begun again, for nothing: a branch would be in the way of the products.
+      sums.multiply(landed_step(step), [&] { return landed_step(step + 1 < steps ? step + 1 : step); });
+      mbarrier_arrive_warp(empty + step % Stages * 8);
     }
     named_barrier_sync(1, kQuantizedConsumers);  // the ring is read
 #pragma unroll
     for (int r = 0; r < Rows64; ++r) finish.leave(shared, sums.sum[r], Sums::unit(r));
+    const auto inputs = finish.template load_inputs<A>(0);
     if constexpr (Splits > 1) {
       cluster_sync();
     } else {
       named_barrier_sync(1, kQuantizedConsumers);
     }
-    finish.template store<A, KV>(shared);
-    if constexpr (Splits > 1) cluster_sync();
+    finish.template store<A, KV>(shared, inputs);
   }
 }
 

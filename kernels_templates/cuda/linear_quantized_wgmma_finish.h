@@ -15,7 +15,7 @@ constexpr int kQuantizedFinishBytes = N * 4 + kQuantizedConsumers * 4 + N * stat
 
 template <int Units, int N, int Splits, Epilogue Kind, typename Args>
 struct QuantizedFinish {
-  static constexpr int kTokens = N / Splits;  // of this block
+  static constexpr int kTokens = (N + Splits - 1) / Splits;  // of this block, fewer of the last
   // [token, row], rows of 4 floats more: the four lanes that hold two tokens each write to different banks.
   static constexpr int kStride = 16 * Units + 4, kPartialBytes = N * kStride * 4;
   static_assert(kTokens * 2 <= kQuantizedConsumers, "two threads a token");
@@ -43,7 +43,7 @@ struct QuantizedFinish {
     const int thread = static_cast<int>(threadIdx.x) - (static_cast<int>(blockDim.x) - kQuantizedConsumers);
     if constexpr (Kind == Epilogue::kRope) {
       const int token = first_token + thread - kQuantizedConsumers / 2;
-      if (thread >= kQuantizedConsumers / 2 && token < first_token + kTokens && token < rows)
+      if (thread >= kQuantizedConsumers / 2 && token < first_token + kTokens && has(token))
         place[token] = KvPlace::of(all.rope.kv, all.rope, row0 + token);
     }
     constexpr int kSlices = kQuantizedConsumers / kTokens, kAhead = 16;
@@ -54,14 +54,14 @@ struct QuantizedFinish {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const i64 at = part + i * kSlices;
-        v[i] = token < rows && at < args.square_parts ? args.squares[at * args.square_stride + row0 + token] : 0.0f;
+        v[i] = has(token) && at < args.square_parts ? args.squares[at * args.square_stride + row0 + token] : 0.0f;
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) sum += v[i];
     }
     terms[thread] = sum;
     named_barrier_sync(1, kQuantizedConsumers);
-    if (thread >= kTokens) return;
+    if (thread >= kTokens || token >= N) return;
 #pragma unroll 8
     for (int s = 1; s < kSlices; ++s) sum += terms[s * kTokens + thread];
     scale[token] = args.squares ? 1.0f / sqrtf(sum / static_cast<float>(args.k) + static_cast<float>(args.eps)) : 1.0f;
@@ -75,45 +75,93 @@ struct QuantizedFinish {
     for (int i = 0; i < N / 2; ++i) partial[(i / 4 * 8 + i % 2) * kStride + i / 2 % 2 * 8] = sum[i];
   }
 
-  // The sums of all blocks of the cluster to memory, in the order of K.
+  // Half a warp finishes a unit of a token. Jobs beyond the last token of the block do nothing.
+  static constexpr int kHalfWarps = kQuantizedConsumers / 16, kJobs = (kTokens * Units + kHalfWarps - 1) / kHalfWarps;
+  static constexpr int kMaxBatch = 12, kBatches = (kJobs + kMaxBatch - 1) / kMaxBatch,
+                       kBatch = (kJobs + kBatches - 1) / kBatches;
+  struct Job {
+    int token, unit, lane;
+    bool exists;
+  };
+  KERNEL_FN Job job(int number) const {
+    const int first = (static_cast<int>(blockDim.x) - kQuantizedConsumers) / 16,
+              at = number * kHalfWarps + static_cast<int>(threadIdx.x) / 16 - first;
+    const int within = at / Units, unit = at % Units;
+    const bool exists = within < kTokens && has(first_token + within) &&
+                        column_exists<Kind>(linear_of(all), unit_column<Kind>(first_unit + unit, 0));
+    return {min_of(first_token + within, N - 1), unit, static_cast<int>(threadIdx.x % 16), exists};
+  }
+  template <typename A>
+  struct Inputs {
+    UnitInputs<A> of_job[kBatch];
+  };
+  // What batch `batch` needs from memory apart from the sums.
+  template <typename A>
+  KERNEL_FN Inputs<A> load_inputs(int batch) const {
+    Inputs<A> in;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const Job j = job(batch * kBatch + i);
+      in.of_job[i] = load_unit<A, Kind>(epilogue_of(all), row0 + j.token, first_unit + j.unit, j.exists, j.lane);
+    }
+    return in;
+  }
+
+  // The sums of all blocks of the cluster, in the order of K, to memory; `in`: of the first batch. Between the two the
+  // blocks of the cluster have left their sums, and at the end they are all read.
   template <typename A, typename KV>
-  KERNEL_FN void store(const char* shared) const {
-    constexpr int kHalfWarps = kQuantizedConsumers / 16, kJobs = kTokens * Units / kHalfWarps,
-                  kBatch = kJobs < 8 ? kJobs : 8;
-    static_assert(kTokens * Units % kHalfWarps == 0 && kJobs % kBatch == 0, "whole batches");
-    const int half_warp =
-                  static_cast<int>(threadIdx.x) / 16 - (static_cast<int>(blockDim.x) - kQuantizedConsumers) / 16,
-              lane = threadIdx.x % 16;
-    u32 partial[Splits];
-#pragma unroll
-    for (int s = 0; s < Splits; ++s) partial[s] = Splits > 1 ? cluster_address(shared_address(shared), s) : 0;
+  KERNEL_FN void store(const char* shared, Inputs<A> in) const {
+    if constexpr (Splits == 1) {
 #pragma unroll 1
-    for (int first = half_warp; first < kJobs * kHalfWarps; first += kBatch * kHalfWarps) {
-      UnitInputs<A> in[kBatch];
-      float total[kBatch];
-      const auto token_of = [&](int j) { return first_token + (first + j * kHalfWarps) / Units; };
-      const auto unit_of = [&](int j) { return (first + j * kHalfWarps) % Units; };
-      const auto exists = [&](int j) {
-        return token_of(j) < rows && column_exists<Kind>(linear_of(all), unit_column<Kind>(first_unit + unit_of(j), 0));
-      };
+      for (int batch = 0; batch < kBatches; ++batch) {
+        if (batch > 0) in = load_inputs<A>(batch);
+        float total[kBatch];
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j)
-        in[j] = load_unit<A, Kind>(epilogue_of(all), row0 + token_of(j), first_unit + unit_of(j), exists(j), lane);
+        for (int i = 0; i < kBatch; ++i)
+          total[i] = *reinterpret_cast<const float*>(shared + place_of(job(batch * kBatch + i)));
+        finish<A, KV>(in, total, batch);
+      }
+    } else {
+      float total[kBatches][kBatch];
+      u32 partial[Splits];
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        const int at = (token_of(j) * kStride + unit_of(j) * 16 + lane) * 4;
-        if constexpr (Splits == 1) {
-          total[j] = *reinterpret_cast<const float*>(shared + at);
-        } else {
-          total[j] = load_cluster(partial[0] + at);
+      for (int s = 0; s < Splits; ++s) partial[s] = cluster_address(shared_address(shared), s);
 #pragma unroll
-          for (int s = 1; s < Splits; ++s) total[j] += load_cluster(partial[s] + at);
+      for (int batch = 0; batch < kBatches; ++batch) {
+        float v[kBatch][Splits];
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          const u32 at = static_cast<u32>(place_of(job(batch * kBatch + i)));
+#pragma unroll
+          for (int s = 0; s < Splits; ++s) v[i][s] = load_cluster(partial[s] + at);
+        }
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          total[batch][i] = v[i][0];
+#pragma unroll
+          for (int s = 1; s < Splits; ++s) total[batch][i] += v[i][s];
         }
       }
+      cluster_arrive();
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j)
-        finish_unit<A, A, KV, Kind>(epilogue_of(all), in[j], total[j] * scale[token_of(j)], row0 + token_of(j),
-                                    first_unit + unit_of(j), exists(j), lane, place - row0);
+      for (int batch = 0; batch < kBatches; ++batch) {
+        if (batch > 0) in = load_inputs<A>(batch);
+        finish<A, KV>(in, total[batch], batch);
+      }
+      cluster_wait();
+    }
+  }
+
+ private:
+  KERNEL_FN bool has(int token) const { return token < rows && token < N; }
+  KERNEL_FN static int place_of(const Job& j) { return (j.token * kStride + j.unit * 16 + j.lane) * 4; }
+  template <typename A, typename KV>
+  KERNEL_FN void finish(const Inputs<A>& in, const float (&total)[kBatch], int batch) const {
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const Job j = job(batch * kBatch + i);
+      finish_unit<A, A, KV, Kind>(epilogue_of(all), in.of_job[i], total[i] * scale[j.token], row0 + j.token,
+                                  first_unit + j.unit, j.exists, j.lane, place - row0);
     }
   }
 };

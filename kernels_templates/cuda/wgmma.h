@@ -41,6 +41,14 @@ KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, u32 column, 
       "l"(map), "r"(column), "r"(row), "r"(bar), "l"(cache)
       : "memory");
 }
+// The same of a matrix of rank 3; `number`: of the box's first element in the outermost dimension.
+KERNEL_FN void tensor_copy3(u32 shared_destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_destination),
+      "l"(map), "r"(column), "r"(row), "r"(number), "r"(bar), "l"(cache)
+      : "memory");
+}
 // --- Clusters of blocks: what has the same shared address in each of them
 
 // The block's number in its cluster.
@@ -53,6 +61,9 @@ KERNEL_FN u32 cluster_rank() {
 KERNEL_FN void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
+// The same in two parts, without an order of memory: what each thread has read before the first part may be written behind the second.
+KERNEL_FN void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
+KERNEL_FN void cluster_wait() { asm volatile("barrier.cluster.wait;" ::: "memory"); }
 // The warp arrives at the barrier of each block of the cluster, when its products have read what the barrier guards. It orders nothing
 // else: release semantics in the cluster's scope cost a fence of all memory, about 1 us.
 template <int Cluster>
@@ -82,7 +93,7 @@ KERNEL_FN u32 cluster_address(u32 shared_source, u32 rank) {
 }
 KERNEL_FN float load_cluster(u32 there) {
   float v;
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there));
   return v;
 }
 // A tensor copy into the shared memory of all blocks of the cluster, each of whose barriers counts the bytes.
@@ -95,6 +106,15 @@ KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u
       : "memory");
 }
 
+template <int Cluster>
+KERNEL_FN void tensor_copy3_everywhere(u32 shared_destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6, %7;" ::"r"(shared_destination),
+      "l"(map), "r"(column), "r"(row), "r"(number), "r"(bar), "h"(static_cast<u16>((1 << Cluster) - 1)), "l"(cache)
+      : "memory");
+}
+
 // --- wgmma m64nNk16, fp32 accumulate: D[64, N] += A[64, 16] . B[N, 16]^T, both operands in shared memory with 128-byte
 // rows of 64 values under the 128-byte swizzle. Lane l = 4 * g + t of warp w holds
 // d[4 * j + i] = D[16 * w + g + i / 2 * 8, 8 * j + 2 * t + i % 2].
@@ -102,6 +122,11 @@ KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u
 // Rows of 128 bytes, groups of 8 rows 1024 bytes apart, 128-byte swizzle (layout type 1 in bits 62-63).
 KERNEL_FN u64 wgmma_operand(u32 shared_source) {
   constexpr u64 kLayout = 1ull << 62 | (1024ull >> 4) << 32 | 1ull << 16;
+  return kLayout | (shared_source & 0x3ffff) >> 4;
+}
+// Rows of 64 bytes, groups of 8 rows 512 bytes apart, 64-byte swizzle (layout type 2).
+KERNEL_FN u64 wgmma_operand64(u32 shared_source) {
+  constexpr u64 kLayout = 2ull << 62 | (512ull >> 4) << 32 | 1ull << 16;
   return kLayout | (shared_source & 0x3ffff) >> 4;
 }
 // The second operand B[N, 16] lying the other way round: one row of 128 bytes holds 64 values of n for one k, panels of 64 n
@@ -141,6 +166,19 @@ KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
 template <typename T, int N>
 KERNEL_FN void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate);
 
+// m64nNk32 of e4m3 values, both operands in shared memory. The hardware keeps 14 bits or so of a sum (DeepSeek-V3, section 3.3.2):
+// sums of many products have to be added up elsewhere.
+template <int N>
+KERNEL_FN void wgmma_e4m3(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
+
+#define LLM_WGMMA_E4M3(N, SUMS, A, B, ACCUMULATE, ...)                                                                \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma_e4m3<N>(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {                                    \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " ACCUMULATE ", 0;\n"                                             \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" SUMS "}, " A ", " B ", p, 1, 1;\n}"     \
+                 : __VA_ARGS__                                                                                       \
+                 : "l"(a), "l"(b), "r"(accumulate));                                                                 \
+  }
 #define LLM_WGMMA(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                             \
   template <>                                                                                                        \
   KERNEL_FN void wgmma<T, N>(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {                                       \
@@ -203,6 +241,8 @@ LLM_WGMMA_TYPES(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
 LLM_WGMMA_TYPES(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
 LLM_WGMMA_TYPES(224, LLM_SUMS112, "%112", "%113", "%114", LLM_D64(0), LLM_D32(64), LLM_D16(96))
 LLM_WGMMA_TYPES(256, LLM_SUMS128, "%128", "%129", "%130", LLM_D64(0), LLM_D64(64))
+LLM_WGMMA_E4M3(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
+LLM_WGMMA_E4M3(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
 LLM_WGMMA_BY_K_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", LLM_D16(0))
 LLM_WGMMA_BY_K_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", LLM_D32(0))
 LLM_WGMMA_BY_K_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", LLM_D64(0))

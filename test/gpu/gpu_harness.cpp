@@ -234,6 +234,20 @@ LinearMaps::LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const 
   int i = 0;
   const ScalarType operand = kernel.instance->operand;
   const int64_t code_elements = (k * (v.code_types ? bits_of(kernel.instance->code) : 0) + 511) / 512 * 256;  // of eight rows
+  const auto write = [&](const llmrt::TensorMap& map) {
+    const auto encoded = llmrt::encode_tensor_map(*kernel.gpu->driver, map);
+    if (!encoded) fail(encoded.error().message);
+    maps[i++] = *encoded;
+  };
+  if (v.fp8_rows) {  // bytes as pairs; of the codes rows of 64 bytes, eight rows of a tile, eights
+    const auto tiles = static_cast<uint64_t>(k / 64);
+    write({reinterpret_cast<uint64_t>(x), operand, {static_cast<uint64_t>(k / 2), static_cast<uint64_t>(rows)}, {static_cast<uint64_t>(k)},
+           {64, static_cast<uint32_t>(v.x_box_rows)}, kBoxBytes});
+    write({reinterpret_cast<uint64_t>(w), operand, {32, tiles * 8, static_cast<uint64_t>(n / 8)}, {64, tiles * 512},
+           {32, 8, static_cast<uint32_t>(v.w_box_rows / 8)}, 64});
+    maps_.write(maps, sizeof(maps));
+    return;
+  }
   for (const auto& [base, map_rows, map_columns, type, box_rows] :
        {std::tuple{x, rows, k, operand, v.x_box_rows}, v.code_types ? std::tuple{w, n / 8, code_elements, operand, v.w_box_rows}
                                                                     : std::tuple{w, n, k, kernel.instance->weight, v.w_box_rows}}) {
@@ -245,9 +259,7 @@ LinearMaps::LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const 
                                   {columns * element},
                                   {kBoxBytes / element, static_cast<uint32_t>(box_rows)},
                                   kBoxBytes};
-    const auto encoded = llmrt::encode_tensor_map(*kernel.gpu->driver, map);
-    if (!encoded) fail(encoded.error().message);
-    maps[i++] = *encoded;
+    write(map);
   }
   maps_.write(maps, sizeof(maps));
 }
@@ -284,7 +296,7 @@ Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   if (family == "linear") return test_linear(kernel, rng, timing);
   if (family == "linear_rope" || family == "quantized_rope") return test_linear_rope(kernel, rng, timing);
   if (family == "linear_quantized" || family == "repack" || family == "quantize" || family == "dequantize" || family == "group_order" || family == "gather_columns" ||
-      family == "quantize_rows")
+      family == "quantize_rows" || family == "fp8_rows")
     return test_quantized(kernel, rng, timing);
   if (family.starts_with("linear_") || family.starts_with("quantized_")) return test_linear_fused(kernel, rng, timing);
   if (family == "attention") return test_attention(kernel, rng, timing);

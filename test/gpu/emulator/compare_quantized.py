@@ -17,9 +17,9 @@ PLANS = [
     ("sm_80", [4, 8], [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
     ("sm_90", [4, 8], ["quantized_fused=stream{bits}_f16_r8", "quantized_glu=stream{bits}_f16_r8", "quantized_add=stream{bits}_f16_r8",
                        "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
-    ("sm_90", [4], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s8",
+    ("sm_90", [4], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s6",
                     "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
-    ("sm_90", [8], ["quantized_add=wgmma8_r64_s8"], ["linear_quantized_wgmma<"]),
+    ("sm_90", [8], ["quantized_add=wgmma8_r64_s6"], ["linear_quantized_wgmma<"]),
     ("sm_86", [4, 8], ["dequantize=fragments"], ["dequantize<"]),
 ]
 

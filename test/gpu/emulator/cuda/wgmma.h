@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/hopper.h"
+#include "quantized_weights.h"
 #include "test/gpu/emulator/fake_tensor_map.h"
 
 template <int Registers>
@@ -39,8 +40,32 @@ inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u
   llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * 2));
 }
 
+// A box of 32 elements in rows, under the 64-byte swizzle.
+inline u32 swizzled_64(u32 address) { return address ^ (address >> 7 & 3) << 4; }
+inline void tensor_copy3(u32 destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64) {
+  llm_test::FakeTensorMap m;
+  std::memcpy(&m, map, sizeof(m));
+  if (m.rank != 3 || m.element_bytes != 2 || m.swizzle_bytes != 64 || m.box[0] != 32 || destination % 512 != 0)
+    llm_test::emulator_fail("a tensor copy of another kind, or to an unaligned address");
+  for (u32 n = 0; n < m.box[2]; ++n) {
+    for (u32 r = 0; r < m.box[1]; ++r) {
+      for (u32 c = 0; c < m.box[0]; ++c) {
+        char* to = llm_test::block_shared() + swizzled_64(destination + (n * m.box[1] + r) * 64 + c * 2);
+        if (number + n < m.dims[2] && row + r < m.dims[1] && column + c < m.dims[0]) {
+          std::memcpy(to, m.base + (number + n) * m.strides[1] + (row + r) * m.strides[0] + (column + c) * 2, 2);
+        } else {
+          std::memset(to, 0, 2);
+        }
+      }
+    }
+  }
+  llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * m.box[2] * 2));
+}
+
 inline u32 cluster_rank() { return llm_test::cluster_rank(); }
 inline void cluster_sync() { llm_test::cluster_barrier(); }
+inline void cluster_arrive() {}
+inline void cluster_wait() { llm_test::cluster_barrier(); }
 template <int Cluster>
 void mbarrier_arrive_warp_everywhere(u32 bar) {
   __syncwarp();
@@ -62,9 +87,19 @@ void tensor_copy_everywhere(u32 destination, const void* map, u32 column, u32 ro
     llm_test::in_block_of_cluster(rank, [&] { tensor_copy(destination, map, column, row, bar, cache); });
 }
 
+template <int Cluster>
+void tensor_copy3_everywhere(u32 destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+  for (u32 rank = 0; rank < Cluster; ++rank)
+    llm_test::in_block_of_cluster(rank, [&] { tensor_copy3(destination, map, column, row, number, bar, cache); });
+}
+
 // The fields of the hardware's descriptor that the kernels vary.
 inline u64 wgmma_operand(u32 shared_source) {
   if (shared_source % 1024 != 0) llm_test::emulator_fail("an operand of wgmma that is not aligned to its swizzle");
+  return shared_source >> 4;
+}
+inline u64 wgmma_operand64(u32 shared_source) {
+  if (shared_source % 512 != 0) llm_test::emulator_fail("an operand of wgmma that is not aligned to its swizzle");
   return shared_source >> 4;
 }
 inline u64 wgmma_operand_by_k(u32 shared_source, u32 panel_bytes) {
@@ -163,6 +198,29 @@ void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate
         float& sum = d[j * 4 + h * 2 + i];
         if (!accumulate) sum = 0;
         for (u32 k = 0; k < 16; ++k) sum += x[k][h] * w[k];
+      }
+    }
+  }
+}
+
+template <int N>
+void wgmma_e4m3(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
+  const u32 thread = llm_test::current_thread() % 128, lane = thread % 32;
+  const char* shared = llm_test::block_shared();
+  const auto row_of = [&](float (&values)[32], u32 first, u32 (*swizzled)(u32)) {
+    for (u32 k = 0; k < 32; ++k)
+      values[k] = code_value(E4m3{}, static_cast<unsigned char>(shared[swizzled(first + k / 16 * 16) + k % 16]));
+  };
+  float x[2][32], w[32];
+  for (u32 h = 0; h < 2; ++h)
+    row_of(x[h], static_cast<u32>(a << 4) + (thread / 32 * 16 + lane / 4 + h * 8) * 128, swizzled_128);
+  for (u32 j = 0; j < N / 8; ++j) {
+    for (u32 i = 0; i < 2; ++i) {
+      row_of(w, static_cast<u32>(b << 4) + (j * 8 + lane % 4 * 2 + i) * 64, swizzled_64);
+      for (u32 h = 0; h < 2; ++h) {
+        float& sum = d[j * 4 + h * 2 + i];
+        if (!accumulate) sum = 0;
+        for (u32 k = 0; k < 32; ++k) sum += x[h][k] * w[k];
       }
     }
   }
