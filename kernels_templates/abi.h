@@ -268,9 +268,9 @@ struct FusedLinearArgs {
   i64 n;
   i64 k;
   i64 square_parts;
-  i64 square_stride;        // rows of the bucket
+  i64 square_stride;        // at least the rows of the bucket
   double eps;
-  float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K, or null
+  float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K; [rows] the scales of x of one that takes it in e4m3; or null
   u32* arrivals;            // two a tile, 0 between launches: how many splits have left their sums; or null
   const void* x_map;        // CUDA tensor maps of x and w in device memory, for variants with box rows, or null
   const void* w_map;
@@ -297,7 +297,7 @@ struct QuantizedGroups {
 
 // Activations in e4m3, for products with weights in e4m3 in the order of fragments: scale = max |x| / 448 over a row, code = x * (448 / max |x|),
 // rounded to the nearest, ties to even; both 0 where no |x| is above 1e-30. Place 16 t + 8 h + i of every 64 codes has column 32 h + 8 t + i, as
-// the weights' codes. Kernels that take them find the scales behind the codes of all rows of the bucket (fp8_scales). Grid: one block a row.
+// the weights' codes. Grid: one block a row.
 struct Fp8RowsArgs {
   const StepCounts* counts;
   const void* x;   // [rows, width] of the operand type

@@ -102,12 +102,6 @@ KERNEL_FN i64 int8_position(i64 k, i64 bits) {
 constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
 constexpr float kGreatestE4m3 = 448.0f;
 
-// Activations in e4m3: codes of `rows` rows, then the scales, from a multiple of 256 bytes on.
-KERNEL_FN i64 fp8_scales_offset(i64 rows, i64 k) { return (rows * k + 255) / 256 * 256; }
-KERNEL_FN const float* fp8_scales(const void* codes, i64 rows, i64 k) {
-  return reinterpret_cast<const float*>(static_cast<const char*>(codes) + fp8_scales_offset(rows, k));
-}
-
 // Index of the word with codes word * 32 / bits, ... of row n.
 KERNEL_FN i64 word_index(i64 n, i64 word, i64 k, i64 bits, i64 interleave) {
   const i64 words = code_words(k, bits, interleave);

@@ -85,7 +85,9 @@ class ProgramLowering {
   static int64_t row_count(mlir::Value v) { return is_logit_rows(v) ? kLogits : kTokens; }
 
   // The buffer of a result. What @forward returns lives in state buffers, which the sampler and the host read.
-  View result(mlir::Value v) {
+  View result(mlir::Value v) { return result(v, rows_of(v)); }
+  // With room for so many rows.
+  View result(mlir::Value v, int64_t rows) {
     View view;
     view.stride = mlir::cast<mlir::RankedTensorType>(v.getType()).getRank() == 1 ? 1 : width_of(v);
     for (mlir::OpOperand& use : v.getUses())
@@ -94,13 +96,21 @@ class ProgramLowering {
     if (!view.base) {
       mlir::Type element = element_of(v);
       const auto int8 = ops::int8_rows_of(v);
-      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows_of(v) * view.stride * element_bytes(element);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());
     }
     views_[v] = view;
     return view;
+  }
+
+  // Rows of sums of squares, which stand [16 columns, row]: those of different columns, which different blocks write, share no sector of
+  // 32 bytes of the L2, where writes of parts of one wait for each other.
+  template <typename Linear>
+  int64_t square_stride(Linear op) {
+    constexpr int64_t kSectorFloats = 8;
+    return ceil_div(rows_of(op.getX()), kSectorFloats) * kSectorFloats;
   }
 
   LaunchBuilder launch() { return LaunchBuilder(builder_, symbols_); }
@@ -238,14 +248,15 @@ class ProgramLowering {
           const auto optional_weight = [&](mlir::Value v) { v ? l.read(weight(v, false)) : l.null(); };
           const auto x = linear_input(op, o.getX());
           if (mlir::failed(x)) return mlir::failure();
-          l.read(counts()).read(*x).read(w->codes);
+          l.read(counts()).read(x->x).read(w->codes);
           optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
           l.write(result(o.getResult()));
-          for (mlir::Value v : {o.getScaled(), o.getSquaresOut()}) v ? l.write(result(v)) : l.null();
+          o.getScaled() ? l.write(result(o.getScaled())) : l.null();
+          o.getSquaresOut() ? l.write(result(o.getSquaresOut(), square_stride(o))) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
-          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
-          split_k(l, o, o.getX(), width_of(o.getResult()));
-          tensor_maps(l, chosen(o), *x, o.getX(), o.getWeight(), *w);
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
+          split_k(l, o, o.getX(), width_of(o.getResult()), x->scales);
+          tensor_maps(l, chosen(o), x->x, o.getX(), o.getWeight(), *w);
           quantized_groups(l, *w);
           return emit(l, op);
         })
@@ -255,14 +266,14 @@ class ProgramLowering {
           if (mlir::failed(w)) return mlir::failure();
           const auto x = linear_input(op, o.getX());
           if (mlir::failed(x)) return mlir::failure();
-          l.read(counts()).read(*x).read(w->codes);
+          l.read(counts()).read(x->x).read(w->codes);
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
           o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
           l.null().null().write(result(o.getQOut())).null().null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
-          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(rows_of(o.getX())).f(o.getEps().convertToDouble());
-          split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]);
-          tensor_maps(l, chosen(o), *x, o.getX(), o.getWeight(), *w);
+          l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
+          split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0], x->scales);
+          tensor_maps(l, chosen(o), x->x, o.getX(), o.getWeight(), *w);
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
@@ -358,10 +369,14 @@ class ProgramLowering {
     return w;
   }
   // What the chosen kernel reads as x: where it takes e4m3, codes and scales that a launch of their own makes before.
-  mlir::FailureOr<View> linear_input(mlir::Operation* op, mlir::Value x) {
+  struct LinearInput {
+    View x, scales;  // scales: of e4m3
+  };
+  mlir::FailureOr<LinearInput> linear_input(mlir::Operation* op, mlir::Value x) {
     const llm::Variant* variant = chosen(op);
-    if (!variant || !variant->fp8_rows) return views_[x];
-    const int64_t rows = rows_of(x), width = width_of(x), scales = ceil_div(rows * width, 256) * 256;  // fp8_scales_offset
+    if (!variant || !variant->fp8_rows) return LinearInput{views_[x], {}};
+    constexpr int64_t kAlignment = 256;
+    const int64_t rows = rows_of(x), width = width_of(x), scales = ceil_div(rows * width, kAlignment) * kAlignment;
     View codes;
     codes.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                  builder_.getI64IntegerAttr(scales + rows * static_cast<int64_t>(sizeof(float))),
@@ -373,7 +388,7 @@ class ProgramLowering {
     KernelShape shape{.family = "fp8_rows", .weight = {}, .operand = scalar_type(element_of(x)), .kv = {}};
     shape.rows = rows, shape.cols = shape.k = width;
     if (mlir::failed(emit_extra(l, shape, op))) return mlir::failure();
-    return codes;
+    return LinearInput{codes, scale};
   }
   // QuantizedGroups, behind the block of a dense layer.
   static void quantized_groups(LaunchBuilder& l, const LinearWeight& w) {
@@ -444,9 +459,13 @@ class ProgramLowering {
     return emit_extra(b, shape, o);
   }
 
-  // FusedLinearArgs::partials and arrivals, where the chosen variant splits K.
-  void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width) {
+  // FusedLinearArgs::partials and arrivals, where the chosen variant splits K, or takes activations in e4m3.
+  void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width, const View& x_scales) {
     const llm::Variant* variant = chosen(o);
+    if (x_scales.base) {
+      l.read(x_scales).null();
+      return;
+    }
     if (!variant || variant->k_splits == 1 || variant->cluster > 1) {
       l.null().null();
       return;

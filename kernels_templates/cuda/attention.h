@@ -112,48 +112,56 @@ struct KvSplit {
 
 // Called by all of a block's 128 threads when this split's partial results of heads head0 .. head0 + heads - 1 (16 at
 // most) are written: the last of the `splits` of the token to get here merges them all, in split order. Maxima are of
-// scores in units of log2. 4 * (1 + 16 * 32) bytes of shared memory.
+// scores in units of log2. 4 bytes of shared memory.
 template <typename A, int HeadDim>
 KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int heads, int splits, char* shared) {
-  constexpr int kWarps = 4, kMaxSplits = 32, kStride = HeadDim + 2;
+  constexpr int kThreads = 128, kStride = HeadDim + 2, kDims = 4, kAhead = 8;
+  static_assert(HeadDim % kDims == 0, "a thread has dims of one head");
   u32* last = reinterpret_cast<u32*>(shared);
-  float* weight = reinterpret_cast<float*>(shared) + 1;  // [heads, 32]
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  __threadfence();  // the partial results are seen before the arrival
-  body_sync(kWarps * kWarp);
+  body_sync(kThreads);
   if (threadIdx.x == 0) {
     u32* arrivals = args.arrivals + token * args.heads + head0;
-    *last = atomicAdd(arrivals, 1u) == static_cast<u32>(splits - 1);
+    *last = count_arrival(arrivals) == static_cast<u32>(splits - 1);
     if (*last) *arrivals = 0;
   }
-  body_sync(kWarps * kWarp);
+  body_sync(kThreads);
   if (!*last) return;
-  __threadfence();
   const i64 head_stride = args.splits * kStride;
   const float* partial = args.workspace + (token * args.heads + head0) * head_stride;
-  for (int h = warp; h < heads; h += kWarps) {
-    const float* row = partial + h * head_stride + lane * kStride;
-    const bool exists = lane < splits;
-    const float maximum = exists ? row[HeadDim] : -kInfinity;
-    const float total = exists ? row[HeadDim + 1] : 0.0f;
-    const float top = warp_max(maximum);
-    const float share = exp2_fast(maximum - top);  // 0 for a split without entries
-    const float sum = warp_sum(share == 0.0f ? 0.0f : share * total);
-    weight[h * kMaxSplits + lane] = share / sum;
-  }
-  body_sync(kWarps * kWarp);
   A* out = static_cast<A*>(args.out) + (token * args.heads + head0) * HeadDim;
-  for (int i = threadIdx.x * 2; i < heads * HeadDim; i += kWarps * kWarp * 2) {
-    const int h = i / HeadDim;
-    const float* row = partial + h * head_stride + i % HeadDim;
-    float low = 0.0f, high = 0.0f;
-#pragma unroll 16
-    for (int s = 0; s < splits; ++s) {
-      const float2 v = *reinterpret_cast<const float2*>(row + s * kStride);
-      low = fmaf(weight[h * kMaxSplits + s], v.x, low);
-      high = fmaf(weight[h * kMaxSplits + s], v.y, high);
+  for (int i = threadIdx.x * kDims; i < heads * HeadDim; i += kThreads * kDims) {
+    const float* row = partial + i / HeadDim * head_stride;
+    const auto load = [&](int split, int at) { return *reinterpret_cast<const float2*>(row + split * kStride + at); };
+    float top = -kInfinity, total = 0.0f, sum[kDims] = {};
+    for (int first = 0; first < splits; first += kAhead) {
+      float2 state[kAhead], value[kAhead][kDims / 2];  // state: maximum and sum of a split; all on their way at once
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+        const bool exists = first + s < splits;
+        state[s] = exists ? load(first + s, HeadDim) : make_float2(-kInfinity, 0.0f);
+#pragma unroll
+        for (int d = 0; d < kDims / 2; ++d) value[s][d] = exists ? load(first + s, i % HeadDim + d * 2) : make_float2(0.0f, 0.0f);
+      }
+      float new_top = top;
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) new_top = fmaxf(new_top, state[s].x);
+      const float rescale = exp2_fast(top - new_top);  // every split has an entry: finite
+      top = new_top;
+      total *= rescale;
+#pragma unroll
+      for (int d = 0; d < kDims; ++d) sum[d] *= rescale;
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+        const float share = exp2_fast(state[s].x - top);
+        total = fmaf(share, state[s].y, total);
+#pragma unroll
+        for (int d = 0; d < kDims / 2; ++d) {
+          sum[d * 2] = fmaf(share, value[s][d].x, sum[d * 2]);
+          sum[d * 2 + 1] = fmaf(share, value[s][d].y, sum[d * 2 + 1]);
+        }
+      }
     }
-    out[i] = from_float<A>(low);
-    out[i + 1] = from_float<A>(high);
+#pragma unroll
+    for (int d = 0; d < kDims; ++d) out[i + d] = from_float<A>(sum[d] / total);
   }
 }

@@ -74,15 +74,12 @@ KERNEL_FN void bulk_copy(u32 shared_destination, const void* source, u32 bytes, 
       "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(bar)
       : "memory");
 }
-// Reads into the L2 only.
-KERNEL_FN void bulk_prefetch(const void* source, u32 bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(source)), "r"(bytes)
-               : "memory");
-}
-
 // What this thread wrote into shared memory, or has seen written by asynchronous copies of 16 bytes, is seen by wgmma and
 // by bulk copies behind it.
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// The same of device memory, and of what this thread knows to be written by others.
+KERNEL_FN void fence_global_async() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // Nanoseconds, the same on all SMs.
 KERNEL_FN u64 device_time() {

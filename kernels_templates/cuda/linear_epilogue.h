@@ -31,17 +31,25 @@ struct RopeUnit {
   }
 };
 
-// Eight consecutive weight rows: half 0 or 1 of a unit of 16. Rows beyond the matrix repeat its last one.
+// Eight consecutive weight rows: half 0 or 1 of a unit of 16. The first of them, and where the matrix that they are of ends.
+struct HalfUnit {
+  i64 first, end;
+};
 template <Epilogue Kind, typename Args>
-KERNEL_FN i64 unit_row(const Args& all, i64 unit, int half, int r) {
+KERNEL_FN HalfUnit half_unit(const Args& all, i64 unit, int half) {
   const i64 n = linear_of(all).n;
-  i64 first = unit * 16 + half * 8, end = n;
-  if constexpr (Kind == Epilogue::kGlu) first = unit * 8 + half * (n / 2), end = (half + 1) * (n / 2);
+  if constexpr (Kind == Epilogue::kGlu) return {unit * 8 + half * (n / 2), (half + 1) * (n / 2)};
   if constexpr (Kind == Epilogue::kRope) {
     const RopeUnit u(all, unit);
-    first = u.head * all.kv.head_dim + u.dim + half * (u.rotated ? all.half : 8);
+    return {u.head * all.kv.head_dim + u.dim + half * (u.rotated ? all.half : 8), n};
   }
-  return min_of(first + r, end - 1);
+  return {unit * 16 + half * 8, n};
+}
+// Row r of the eight; those beyond the matrix repeat its last one.
+template <Epilogue Kind, typename Args>
+KERNEL_FN i64 unit_row(const Args& all, i64 unit, int half, int r) {
+  const HalfUnit rows = half_unit<Kind>(all, unit, half);
+  return min_of(rows.first + r, rows.end - 1);
 }
 
 // 1 / sqrt(mean square + eps) of the row that x was made from; 1 without an RMS norm. Every lane of a warp calls it and gets it.

@@ -12,7 +12,7 @@
 // sums. As linear_wgmma.h otherwise, with BM = 128 and boxes of w_map, of rank 3: 32 x 8 x kWgmmaBoxRows / 8.
 template <typename S>
 struct WgmmaE4m3 {
-  static constexpr int kDepth = 128, kPanelRowBytes = 64, kPanels = 2;
+  static constexpr int kDepth = 128, kPanelRowBytes = 64, kPanels = 2, kEight = kFragmentRows;
   static constexpr bool kPromotes = true;
 
   KERNEL_FN static u64 weights(u32 shared_source) { return wgmma_operand64(shared_source); }
@@ -20,11 +20,12 @@ struct WgmmaE4m3 {
   KERNEL_FN static void copy(u32 stage_weights, u32 i, const void* map, u32 step, u32 row, u32 bar, u64 cache) {
 #pragma unroll
     for (u32 panel = 0; panel < kPanels; ++panel) {
-      const u32 to = stage_weights + (panel * BN + i * Rows) * kPanelRowBytes, tile = step * kPanels + panel;
+      const u32 to = stage_weights + (panel * BN + i * Rows) * kPanelRowBytes;
+      const BoxPlace place = {{0, (step * kPanels + panel) * kEight, row / kEight}};
       if constexpr (Cluster > 1) {
-        tensor_copy3_everywhere<Cluster>(to, map, 0, tile * kFragmentRows, row / kFragmentRows, bar, cache);
+        tensor_copy_everywhere<Cluster>(to, map, place, bar, cache);
       } else {
-        tensor_copy3(to, map, 0, tile * kFragmentRows, row / kFragmentRows, bar, cache);
+        tensor_copy(to, map, place, bar, cache);
       }
     }
   }
@@ -32,7 +33,7 @@ struct WgmmaE4m3 {
   KERNEL_FN static void multiply(float (&sum)[N / 2], u64 x, u64 w, bool first) {
 #pragma unroll
     for (u32 kk = 0; kk < kDepth / 32; ++kk)
-      wgmma_e4m3<N>(sum, x + kk * 2, w + kk / 2 * (BN * kPanelRowBytes >> 4) + kk % 2 * 2, !first | kk);
+      wgmma_e4m3<N>(sum, x + kk * 2, w + kk / 2 * (BN * kPanelRowBytes >> 4) + kk % 2 * 2, (first ? 0u : 1u) | kk);
   }
 
   // The row of w that column 8 * j + 2 * t + i of a warpgroup's N is, with j from 0 to N / 8 - 1.
@@ -48,7 +49,7 @@ struct WgmmaE4m3 {
   template <Epilogue Kind, int N, int HeadDim, typename Args>
   KERNEL_FN static void scale(const Args& all, float (&sum)[N / 2], WgmmaRows& r, i64 column) {
     const FusedLinearArgs& args = linear_of(all);
-    const float* x_scales = fp8_scales(args.x, args.square_stride, args.k);
+    const float* x_scales = args.partials;
 #pragma unroll
     for (int h = 0; h < 2; ++h) r.scale[h] *= r.valid[h] ? x_scales[r.row[h]] : 0.0f;
     const S* w_scales = static_cast<const S*>(all.groups.scales);

@@ -265,6 +265,9 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
   using Shared = QuantizedWgmmaShared<Stage, N, Stages>;
   using Finish = QuantizedFinish<Stage::kUnits, N, Splits, Kind, Args>;
   static_assert(sizeof(S) == 2 && sizeof(A) == 2, "16-bit scales and operands");
+  // Those that a warpgroup takes must be given up by others, or it waits for ever: 384 threads start with 168 each.
+  constexpr int kProducerRegisters = 56, kConsumerRegisters = 224, kStartRegisters = 168;
+  static_assert(kProducerRegisters + 2 * kConsumerRegisters <= 3 * kStartRegisters, "see above");
   static_assert(Finish::kPartialBytes <= Shared::kScales, "sums take the place of the ring");
   constexpr int kConsumerWarps = kQuantizedConsumers / kWarp, kReorderWarps = 2;
   const QuantizedWgmmaTile<Stage, Kind, Splits, Args> tile(all, grid_tile);
@@ -289,7 +292,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
   const u32 steps = tile.end - tile.begin, ahead = steps < Stages ? steps : Stages;
 
   if (warp < 4) {
-    registers_shrink<64>();
+    registers_shrink<kProducerRegisters>();
     if (threadIdx.x == 0) {
       const auto copy_codes = [&](u32 step) {
         const u32 stage = step % Stages, bar = full + stage * 8;
@@ -359,7 +362,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
       cluster_wait();  // and are read
     }
   } else {
-    registers_grow<224>();
+    registers_grow<kConsumerRegisters>();
     dependency_wait();
     Finish finish(all, tile.number, tile.rank, tile.row0, shared + Shared::kFinish);
     finish.prepare();

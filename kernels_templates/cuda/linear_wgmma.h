@@ -90,16 +90,14 @@ KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count
   float* mine = all + static_cast<i64>(split) * Count * kThreads;
 #pragma unroll
   for (int i = 0; i < Count; ++i) mine[i * kThreads] = sum[i];
-  __threadfence();  // the sums are seen before the arrival
   named_barrier_sync(barrier, kThreads);
   if (thread == 0) {
     u32* arrivals = args.arrivals + tile * 2 + group;
-    *flag = atomicAdd(arrivals, 1u) == static_cast<u32>(Splits - 1);
+    *flag = count_arrival(arrivals) == static_cast<u32>(Splits - 1);
     if (*flag) *arrivals = 0;
   }
   named_barrier_sync(barrier, kThreads);
   if (!*flag) return false;
-  __threadfence();
 #pragma unroll
   for (int i = 0; i < Count; ++i) {
     float total = __ldcg(all + i * kThreads);
@@ -131,7 +129,7 @@ struct WgmmaDense {
   template <int N, int BN>
   KERNEL_FN static void multiply(float (&sum)[N / 2], u64 x, u64 w, bool first) {
 #pragma unroll
-    for (u32 kk = 0; kk < kDepth / 16; ++kk) wgmma<W, N>(sum, x + kk * 2, w + kk * 2, !first | kk);
+    for (u32 kk = 0; kk < kDepth / 16; ++kk) wgmma<W, N>(sum, x + kk * 2, w + kk * 2, (first ? 0u : 1u) | kk);
   }
   template <Epilogue Kind, int N, int HeadDim, typename Args>
   KERNEL_FN static void scale(const Args&, float (&)[N / 2], WgmmaRows&, i64) {}

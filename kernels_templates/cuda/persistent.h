@@ -12,27 +12,15 @@
 #include "cuda/prepare.h"
 #include "cuda/rms_norm.h"
 #include "cuda/rope.h"
-#include "cuda/wgmma.h"
 
 // The units of a linear phase that this block takes, up to the stage that ends it.
 template <typename W, typename A, typename KV, Epilogue Kind, typename Args, typename Shared>
-KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const StepRows& step_rows, typename Shared::Position& at) {
+KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const StepRows& step_rows, u32 scale_parity,
+                                 typename Shared::Position& at) {
   using Stream = typename Shared::Stream;
   constexpr int kThreads = kStreamWarps * kWarp;
   const FusedLinearArgs& linear = linear_of(args);
-  const int rows = step_rows.of(linear.row_count), lane = threadIdx.x % kWarp;
-  // The scales are on their way together with the first tokens.
-  constexpr int kTokensPerWarp = Stream::kTokens / kStreamWarps;
-  float scale[kTokensPerWarp];
-#pragma unroll
-  for (int i = 0; i < kTokensPerWarp; ++i) {
-    const int token = threadIdx.x / kWarp * kTokensPerWarp + i;
-    scale[i] = token < rows ? row_scale_of(linear, token, lane) : 1.0f;
-  }
-  if (lane == 0) {
-#pragma unroll
-    for (int i = 0; i < kTokensPerWarp; ++i) shared.scale[threadIdx.x / kWarp * kTokensPerWarp + i] = scale[i];
-  }
+  const int rows = step_rows.of(linear.row_count);
   if constexpr (Kind == Epilogue::kRope) {
     // They change with the KV group only: not on the way between a sum and the cache.
     if (*shared.places_table != args.kv.block_table) {
@@ -43,9 +31,9 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
     }
   }
   float* partial = reinterpret_cast<float*>(shared.scratch);
-  Stream sums(rows);
+  Stream sums;
   while (true) {
-    mbarrier_wait(shared.full + at.stage * 8, at.parity);
+    shared.wait_for(at);
     const StagePurpose tile = shared.purposes[at.stage];
     if (!tile.has_units()) break;
     const auto inputs = Stream::template load_inputs<W, Kind>(args, 0, rows, tile.first, tile.end);
@@ -55,10 +43,11 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
       sums.template multiply<W>(shared.ring + at.stage * Stream::kStageBytes, shared.empty + at.stage * 8);
       at.advance();
       if (last) break;
-      mbarrier_wait(shared.full + at.stage * 8, at.parity);
+      shared.wait_for(at);
     }
     sums.leave_sums(partial);
-    body_sync(kThreads);  // the scales are there, too
+    body_sync(kThreads);
+    mbarrier_wait(shared.scaled, scale_parity);
     Stream::template finish<W, A, KV, Kind>(args, inputs, partial, shared.scale, 0, rows, tile.first, tile.end, shared.places);
     body_sync(kThreads);
   }
@@ -77,21 +66,18 @@ KERNEL_FN void for_each_tile(Tile block, u32 nx, u32 ny, u32 nz, int threads, Ru
 template <typename A, typename KV, int HeadDim, typename Shared>
 KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Tile block, u32 open_parity, typename Shared::Position& at) {
   constexpr int kThreads = 128;
-  constexpr int kMinEntries = 128;
   char* scratch = nullptr;
   for (int found = 0; found < Shared::kAttentionRingStages; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
+    if (shared.purposes[at.stage].ends_phase()) return;  // no tile for this block
     if (!shared.purposes[at.stage].is_set_aside()) continue;
     if (found++ == 0) scratch = shared.ring + at.stage * Shared::Stream::kStageBytes;
   }
   if (threadIdx.x >= kThreads) return;
-  // The launch has a block a head; the body needs one for up to 16 heads of a group.
-  const AttentionArgs& args = phase_args<AttentionArgs>(phase);
-  const u32 group = static_cast<u32>(args.heads / args.kv.kv_heads), nx = static_cast<u32>(args.kv.kv_heads) * ((group + 15) / 16);
-  // A tile a block, if that is enough: a second one would wait for the first.
-  const u32 most_splits = min_of(static_cast<int>(args.splits), max_of(1, static_cast<int>(block.nx / (nx * phase.grid[1]))));
-  for_each_tile(block, nx, phase.grid[1], most_splits, kThreads, [&](Tile t) {
-    attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages, true>(args, t, scratch, static_cast<int>(most_splits), kMinEntries,
+  const AttentionTiles tiles(phase, block.nx);
+  for_each_tile(block, tiles.nx, tiles.ny, tiles.splits, kThreads, [&](Tile t) {
+    attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages, true>(phase_args<AttentionArgs>(phase), t, scratch,
+                                                                                 static_cast<int>(tiles.splits), AttentionTiles::kMinEntries,
                                                                                  [&] { mbarrier_wait(shared.open, open_parity); });
   });
 }
@@ -121,31 +107,30 @@ KERNEL_FN void persistent_rows(const Phase& phase, Tile block, char* scratch) {
   }
 }
 
-// 512 threads; PersistentShared::kBytes of shared memory. Warps 0-7 run the bodies.
-template <typename W, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages>
+// 384 threads; PersistentShared::kBytes of shared memory. Warps 0-7 run the bodies.
+template <typename W, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
 KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
-  using Shared = PersistentShared<HeadDim, Units, TokenTiles, Stages>;
+  using Shared = PersistentShared<HeadDim, Units, TokenTiles, Stages, InFlight>;
   constexpr int kThreads = kStreamWarps * kWarp;
   const Shared shared(memory);
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int warp = threadIdx.x / kWarp;
   if (threadIdx.x == 0) shared.initialize();
   __syncthreads();
   dependency_wait();
   dependency_trigger();
   const StepRows rows(*args.counts);
-  if (warp >= kStreamWarps) {
-    registers_shrink<88>();
-    const int role = warp - kStreamWarps;
-    if (role == 0) {
-      persistent_plan<Units>(args, shared, rows, tile);
-    } else if (role <= kWeightWarps) {
-      persistent_fetch_weights<Units>(args, shared, role - 1);
-    } else {
-      persistent_fetch_tokens(args, shared, rows, tile, role - 1 - kWeightWarps);
-    }
-    return;
+  switch (warp - kStreamWarps) {
+    case 0:
+      return persistent_plan<Units>(args, shared, rows, tile);
+    case 1:
+      return persistent_fetch_weights<Units>(args, shared);
+    case 2:
+      return persistent_fetch_tokens(args, shared, tile);
+    case 3:
+      return persistent_scale(args, shared, rows);
+    default:
+      break;
   }
-  registers_grow<168>();
   const i32 count = static_cast<i32>(args.count);
   typename Shared::Position at;
   for (i32 p = 0; p < count; ++p) {
@@ -157,29 +142,34 @@ KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
       case kPhaseAttention:
         persistent_attention<A, KV, HeadDim>(phase, shared, tile, p & 1, at);
         mbarrier_wait(shared.open, p & 1);
+        fence_shared_async();  // its stages are filled by tensor copies again
         break;
       case kPhaseLinear:
-        persistent_linear<W, A, KV, Epilogue::kPlain>(linear_args(phase), shared, rows, at);
+        persistent_linear<W, A, KV, Epilogue::kPlain>(linear_args(phase), shared, rows, p & 1, at);
         held = at;
         break;
       case kPhaseLinearGlu:
-        persistent_linear<W, A, KV, Epilogue::kGlu>(linear_args(phase), shared, rows, at);
+        persistent_linear<W, A, KV, Epilogue::kGlu>(linear_args(phase), shared, rows, p & 1, at);
         held = at;
         break;
       case kPhaseLinearAdd:
-        persistent_linear<W, A, KV, Epilogue::kAdd>(linear_args(phase), shared, rows, at);
+        persistent_linear<W, A, KV, Epilogue::kAdd>(linear_args(phase), shared, rows, p & 1, at);
         held = at;
         break;
       case kPhaseLinearRope:
-        persistent_linear<W, A, KV, Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), shared, rows, at);
+        persistent_linear<W, A, KV, Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), shared, rows, p & 1, at);
         held = at;
         break;
       default:
         persistent_rows<W, A, KV>(phase, tile, shared.scratch);
     }
-    mbarrier_wait(shared.full + at.stage * 8, at.parity);  // no other role has to do with these stages any more
+    mbarrier_wait(shared.scaled, p & 1);
+    shared.wait_for(at);  // no other role has to do with these stages any more
     named_barrier_sync(2, kThreads);                       // this block has finished the phase
-    if (threadIdx.x == 0 && p + 1 < count) grid_arrive(args.sync + p);
+    if (threadIdx.x == 0 && p + 1 < count) {
+      fence_global_async();  // its results are read by tensor copies
+      grid_arrive(args.sync + p);
+    }
     at.advance();
     for (; held.stage != at.stage || held.parity != at.parity; held.advance())
       mbarrier_arrive_warp(shared.empty + held.stage * 8);

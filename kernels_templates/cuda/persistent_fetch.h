@@ -1,39 +1,13 @@
-// What keeps a persistent kernel's weights on their way: the shared memory of its roles, and the warps that fill the ring.
+// What keeps a persistent kernel's weights on their way: the four warps beside those that run the bodies.
 //
-// One warp plans: it divides the units of linear layers among the blocks (a fixed share each; of long phases the rest goes to whom has
-// time for it, as some SMs get more bandwidth than others), and says what each stage of the ring is for. Four warps fetch the weights
-// of a stage as soon as it is free; three its tokens, as soon as the phase may begin. Every phase ends with a stage of its own, so that
-// no role is ever more than the ring's length ahead of another.
+// One plans: it divides the units of linear layers among the blocks (a fixed share each; of long phases the rest goes to whom has
+// time for it, as some SMs get more bandwidth than others), and says what each stage of the ring is for. One fetches the weights
+// of a stage as soon as it is free; one its tokens, as soon as the phase may begin. Every phase ends with a stage of its own, so that
+// no role is ever more than the ring's length ahead of another. The fourth computes the row scales.
 #pragma once
 
-#include "cuda/linear_stream.h"
-
-constexpr int kPersistentAttentionStages = 2, kPhaseCopies = 16, kWeightWarps = 4, kTokenWarps = 3;
-
-// What a stage of the ring is for: a chunk of K of the units `first` .. `end` - 1; nothing; memory for the phase's body; or the phase ends.
-enum class StageUse : unsigned char { kUnits, kNothing, kSetAside, kPhaseEnd };
-
-struct StagePurpose {
-  i32 phase;
-  i32 first, end;
-  unsigned short chunk;
-  StageUse use;
-  bool is_last;  // chunk of its units
-
-  KERNEL_FN bool has_units() const { return use == StageUse::kUnits; }
-  KERNEL_FN bool is_set_aside() const { return use == StageUse::kSetAside; }
-  KERNEL_FN bool ends_phase() const { return use == StageUse::kPhaseEnd; }
-};
-
-// A role's place in the ring.
-template <int Stages>
-struct RingPosition {
-  u32 stage = 0, parity = 0;
-
-  KERNEL_FN void advance() {
-    if (++stage == Stages) stage = 0, parity ^= 1;
-  }
-};
+#include "cuda/attention.h"
+#include "cuda/persistent_tile.h"
 
 // The step's true counts, read once.
 struct StepRows {
@@ -44,57 +18,6 @@ struct StepRows {
   KERNEL_FN int of(i64 row_count) const { return row_count == kRowsTokens ? tokens : row_count == kRowsLogits ? logits : sequences; }
 };
 
-template <int HeadDim, int Units, int TokenTiles, int Stages>
-struct PersistentShared {
-  using Stream = StreamTile<Units, TokenTiles>;
-  using Position = RingPosition<Stages>;
-  static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
-  static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
-  static constexpr int kScratchAt = Stages * Stream::kStageBytes;
-  static constexpr int kPhasesAt = kScratchAt + (Stream::kPartialBytes + 127) / 128 * 128;
-  static constexpr int kPurposesAt = kPhasesAt + kPhaseCopies * static_cast<int>(sizeof(Phase));
-  static constexpr int kScaleAt = kPurposesAt + Stages * static_cast<int>(sizeof(StagePurpose));
-  static constexpr int kPlacesAt = kScaleAt + Stream::kTokens * 4;
-  static constexpr int kBarriersAt = kPlacesAt + Stream::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
-  static constexpr int kBytes = kBarriersAt + (3 * Stages + 1) * 8;
-  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && kBarriersAt % 8 == 0);
-
-  char* ring;
-  char* scratch;           // of bodies; attention takes stages of the ring
-  Phase* phases;           // [kPhaseCopies]: phase p is at p % kPhaseCopies
-  StagePurpose* purposes;  // [Stages]
-  float* scale;            // [kTokens]
-  KvPlace* places;         // [kTokens]
-  const i32** places_table;  // the block table that they are from
-  u32 ring_address, claimed, full, empty, open;
-
-  KERNEL_FN explicit PersistentShared(char* shared)
-      : ring(shared),
-        scratch(shared + kScratchAt),
-        phases(reinterpret_cast<Phase*>(shared + kPhasesAt)),
-        purposes(reinterpret_cast<StagePurpose*>(shared + kPurposesAt)),
-        scale(reinterpret_cast<float*>(shared + kScaleAt)),
-        places(reinterpret_cast<KvPlace*>(shared + kPlacesAt)),
-        places_table(reinterpret_cast<const i32**>(shared + kBarriersAt - 8)),
-        ring_address(shared_address(shared)),
-        claimed(ring_address + kBarriersAt),
-        full(claimed + Stages * 8),
-        empty(full + Stages * 8),
-        open(empty + Stages * 8) {}
-
-  KERNEL_FN void initialize() const {
-    for (int s = 0; s < Stages; ++s) {
-      mbarrier_init(claimed + s * 8, 1);
-      mbarrier_init(full + s * 8, (kWeightWarps + kTokenWarps) * kWarp);
-      mbarrier_init(empty + s * 8, kStreamWarps * kWarpArrivals);
-    }
-    mbarrier_init(open, kWarpArrivals);
-    *places_table = nullptr;
-    fence_barrier_init();
-  }
-  KERNEL_FN const Phase& phase(i32 p) const { return phases[p % kPhaseCopies]; }
-};
-
 template <typename Args>
 KERNEL_FN const Args& phase_args(const Phase& phase) {
   return *reinterpret_cast<const Args*>(phase.args);
@@ -103,27 +26,30 @@ KERNEL_FN bool is_linear(const Phase& phase) { return phase.body >= kPhaseLinear
 // Of a linear phase; the argument block of kPhaseLinearRope begins with it.
 KERNEL_FN const FusedLinearArgs& linear_args(const Phase& phase) { return phase_args<FusedLinearArgs>(phase); }
 
+KERNEL_FN i64 units_of(const Phase& phase) {
+  const FusedLinearArgs& linear = linear_args(phase);
+  return phase.body == kPhaseLinearGlu ? stream_units_of<Epilogue::kGlu>(linear) : stream_units_of<Epilogue::kPlain>(linear);
+}
+// First of eight weight rows: half 0 or 1 of a unit.
+KERNEL_FN i64 half_unit_row(const Phase& phase, i64 unit, int half) {
+  switch (phase.body) {
+    case kPhaseLinearGlu:
+      return half_unit<Epilogue::kGlu>(linear_args(phase), unit, half).first;
+    case kPhaseLinearRope:
+      return half_unit<Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), unit, half).first;
+    default:
+      return half_unit<Epilogue::kPlain>(linear_args(phase), unit, half).first;
+  }
+}
+
 // --- The planning warp
 
 constexpr i32 kLongPhase = 4;  // units a block
 
-// While attention keeps the memory waiting, this block's weights of the linear layer behind it come into the L2.
-KERNEL_FN void prefetch_ahead(const Phase& phase, const StepRows& rows, Tile tile) {
-  if (phase.body != kPhaseLinear && phase.body != kPhaseLinearAdd) return;
-  const FusedLinearArgs& linear = linear_args(phase);
-  const i64 units = stream_units_of<Epilogue::kPlain>(linear), row_bytes = linear.k * 2;
-  if (units >= kLongPhase * tile.nx || rows.of(linear.row_count) <= 0) return;
-  constexpr i64 kBytes = 16384;  // a prefetch
-  const i64 begin = units * tile.x / tile.nx * 16 * row_bytes, end = min_of(units * (tile.x + 1) / tile.nx * 16, linear.n) * row_bytes;
-  const char* w = static_cast<const char*>(linear.w);
-  for (i64 at = begin + threadIdx.x % kWarp * kBytes; at < end; at += kWarp * kBytes)
-    bulk_prefetch(w + at, static_cast<u32>(min_of(kBytes, end - at)));
-}
-
 // Units that this block takes of a linear phase: take(first, end) for each run of them.
 template <int Units, typename Take>
 KERNEL_FN void divide_units(i32 total, u32* claims, Tile tile, Take take) {
-    const i32 blocks = static_cast<i32>(tile.nx), block = static_cast<i32>(tile.x);
+  const i32 blocks = static_cast<i32>(tile.nx), block = static_cast<i32>(tile.x);
   if (total < kLongPhase * blocks) {
     take(static_cast<i32>(static_cast<i64>(total) * block / blocks), static_cast<i32>(static_cast<i64>(total) * (block + 1) / blocks));
     return;
@@ -143,6 +69,29 @@ KERNEL_FN void divide_units(i32 total, u32* claims, Tile tile, Take take) {
     take(first, first + (number < tiles ? Units : 1));
   }
 }
+
+// The tiles of an attention phase: a block takes every nx-th. The launch has a block a head; the body needs one for up to 16 heads of a group.
+struct AttentionTiles {
+  static constexpr int kMinEntries = 128;  // of a split
+  u32 nx, ny;
+  u32 splits;  // at most: a tile a block, if that is enough, as a second one would wait for the first
+
+  KERNEL_FN AttentionTiles(const Phase& phase, u32 blocks) {
+    const AttentionArgs& args = phase_args<AttentionArgs>(phase);
+    const u32 group = static_cast<u32>(args.heads / args.kv.kv_heads);
+    nx = static_cast<u32>(args.kv.kv_heads) * ((group + 15) / 16), ny = phase.grid[1];
+    splits = static_cast<u32>(min_of(static_cast<int>(args.splits), max_of(1, static_cast<int>(blocks / (nx * ny)))));
+  }
+  // Whether any tile of the block has entries.
+  KERNEL_FN bool any(const Phase& phase, const StepRows& rows, Tile block) const {
+    const AttentionArgs& args = phase_args<AttentionArgs>(phase);
+    for (u32 i = block.x; i < nx * ny * splits; i += block.nx) {
+      const int token = static_cast<int>(i / nx % ny), z = static_cast<int>(i / (nx * ny));
+      if (token < rows.tokens && z < KvSplit(args, args.kv_index[token], 0, static_cast<int>(splits), kMinEntries).count) return true;
+    }
+    return false;
+  }
+};
 
 template <int Units, typename Shared>
 KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared, const StepRows& rows, Tile tile) {
@@ -168,7 +117,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
     const Phase& phase = shared.phase(p);
     if (is_linear(phase)) {
       const FusedLinearArgs& linear = linear_args(phase);
-      const i64 units = phase.body == kPhaseLinearGlu ? stream_units_of<Epilogue::kGlu>(linear) : stream_units_of<Epilogue::kPlain>(linear);
+      const i64 units = units_of(phase);
       const int chunks = static_cast<int>((linear.k + kStreamDepth - 1) / kStreamDepth);
       divide_units<Units>(rows.of(linear.row_count) > 0 ? static_cast<i32>(units) : 0, args.sync + count + p, tile, [&](i32 first, i32 end) {
         for (; first < end; first += Units) {
@@ -177,11 +126,10 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
             announce({p, first, tile_end, static_cast<unsigned short>(chunk), StageUse::kUnits, chunk + 1 == chunks});
         }
       });
-    } else if (phase.body == kPhaseAttention) {
+    } else if (phase.body == kPhaseAttention && AttentionTiles(phase, tile.nx).any(phase, rows, tile)) {
       constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kScratchAt / Shared::Stream::kStageBytes;
       while (at.stage + kWanted > kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
-      if (p + 1 < count) prefetch_ahead(reinterpret_cast<const Phase*>(args.phases)[p + 1], rows, tile);
     }
     announce({p, 0, 0, 0, StageUse::kPhaseEnd, true});
   }
@@ -189,99 +137,114 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
 
 // --- The fetching warps
 
-constexpr int kFetchRows = 4;
+// The box of a chunk of K, and of eight rows from `row` on.
+KERNEL_FN BoxPlace box_place(u32 chunk, i64 row) { return {{0, chunk * (kStreamDepth / kBoxRun), static_cast<u32>(row)}}; }
 
-// Four rows of a unit in memory, of quarter 0 to 3; the last one of the matrix repeated beyond it.
-template <Epilogue Kind, typename Args>
-KERNEL_FN StreamRows quarter_rows(const Args& args, i64 unit, int quarter) {
-  const int half = quarter / 2, begin = quarter % 2 * kFetchRows;
-  const i64 first = unit_row<Kind>(args, unit, half, begin);
-  return {static_cast<const char*>(linear_of(args).w) + first * linear_of(args).k * 2,
-          static_cast<int>(unit_row<Kind>(args, unit, half, begin + kFetchRows - 1) - first)};
-}
-KERNEL_FN StreamRows quarter_rows_of(const Phase& phase, i64 unit, int quarter) {
-  switch (phase.body) {
-    case kPhaseLinearGlu:
-      return quarter_rows<Epilogue::kGlu>(linear_args(phase), unit, quarter);
-    case kPhaseLinearRope:
-      return quarter_rows<Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), unit, quarter);
-    default:
-      return quarter_rows<Epilogue::kPlain>(linear_args(phase), unit, quarter);
-  }
-}
-
-// Each of the four warps fetches a quarter of every unit.
 template <int Units, typename Shared>
-KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared& shared, int quarter) {
+KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared& shared) {
   using Stream = typename Shared::Stream;
+  if (threadIdx.x % kWarp != 0) return;
   const i32 count = static_cast<i32>(args.count);
-  const u32 destination = shared.ring_address + quarter * kFetchRows * kStreamRowBytes + threadIdx.x % kWarp * 16;
-  typename Shared::Position at;
-  StreamRows rows[Units];
-  int units = 0;
-  i64 k = 0;
+  typename Shared::Position at, landing;  // landing: the oldest stage that may be on its way
+  int in_flight = 0;
+  const void* map = nullptr;
+  i64 row[2 * Units];
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
+    const u32 landed = shared.weights + at.stage * 8;
+    if (in_flight == Shared::kInFlight) {
+      mbarrier_wait(shared.weights + landing.stage * 8, landing.parity);
+      landing.advance();
+    } else {
+      ++in_flight;
+    }
     if (purpose.has_units()) {
+      const int boxes = 2 * (purpose.end - purpose.first);
       if (purpose.chunk == 0) {
         const Phase& phase = shared.phase(purpose.phase);
-        units = purpose.end - purpose.first;
+        if (map != linear_args(phase).w_map) {
+          map = linear_args(phase).w_map;
+          tensor_map_acquire(map);
+        }
 #pragma unroll
-        for (int u = 0; u < Units; ++u)
-          if (u < units) rows[u] = quarter_rows_of(phase, purpose.first + u, quarter);
-        k = linear_args(phase).k;
+        for (int i = 0; i < 2 * Units; ++i)
+          if (i < boxes) row[i] = half_unit_row(phase, purpose.first + i / 2, i % 2);
       }
+      mbarrier_expect_tx(landed, boxes * kBoxBytes);
 #pragma unroll
-      for (int u = 0; u < Units; ++u)
-        if (u < units)
-          stream_weights<kFetchRows>(rows[u], k, purpose.chunk, destination + at.stage * Stream::kStageBytes + u * 16 * kStreamRowBytes);
+      for (int i = 0; i < 2 * Units; ++i)
+        if (i < boxes)
+          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), landed, kCacheFirstOut);
+    } else {
+      mbarrier_arrive(landed);
     }
-    copy_async_arrive(shared.full + at.stage * 8);
     if (purpose.ends_phase()) ++ended;
   }
-  copy_async_wait_all();
 }
 
-// Warp 0 of the three also waits for the other blocks, opens each phase for the others, and clears what no block counts any more.
+// This warp also waits for the other blocks, opens each phase for the others, and clears what no block counts any more.
 template <typename Shared>
-KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared& shared, const StepRows& rows, Tile tile, int part) {
+KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared& shared, Tile tile) {
   using Stream = typename Shared::Stream;
   const int lane = threadIdx.x % kWarp;
   const i32 count = static_cast<i32>(args.count);
-  const u32 destination = shared.ring_address + Stream::kRows * kStreamRowBytes + lane * 16;
   typename Shared::Position at;
   i32 current = -1;
-  int tokens = 0;
-  const char* x = nullptr;
-  i64 k = 0;
+  const void* map = nullptr;
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
+    const u32 landed = shared.tokens + at.stage * 8;
     if (purpose.phase != current) {
       current = purpose.phase;
       const Phase& phase = shared.phase(current);
-      if (is_linear(phase)) {
-        const FusedLinearArgs& linear = linear_args(phase);
-        tokens = min_of(rows.of(linear.row_count), Stream::kTokens);
-        x = static_cast<const char*>(linear.x);
-        k = linear.k;
-      }
-      if (part == 0) {
-        if (lane == 0 && current > 0) grid_wait(args.sync + current - 1, tile.nx);
-        mbarrier_arrive_warp(shared.open);
-        if (lane == 0 && tile.x == 0) {
-          args.times[current] = device_time();
-          if (current > 1) args.sync[current - 2] = args.sync[count + current - 2] = 0;
+      if (lane == 0) {
+        if (is_linear(phase)) {
+          map = linear_args(phase).x_map;
+          tensor_map_acquire(map);
         }
-      } else {
-        mbarrier_wait(shared.open, current & 1);
+        if (current > 0) grid_wait(args.sync + current - 1, tile.nx);
+        fence_global_async();  // what other blocks have written is seen by tensor copies, too
+      }
+      mbarrier_arrive_warp(shared.open);
+      if (lane == 0 && tile.x == 0) {
+        args.times[current] = device_time();
+        if (current > 1) args.sync[current - 2] = args.sync[count + current - 2] = 0;
       }
     }
-    if (purpose.has_units())
-      stream_tokens(x, k, purpose.chunk, destination + at.stage * Stream::kStageBytes, part, kTokenWarps, tokens);
-    copy_async_arrive(shared.full + at.stage * 8);
+    if (lane == 0) {
+      if (purpose.has_units()) {
+        const u32 destination = shared.ring_address + at.stage * Stream::kStageBytes + Stream::kWeightBytes;
+        mbarrier_expect_tx(landed, Stream::kTokenBytes);
+#pragma unroll
+        for (int m = 0; m < Stream::kTokenBytes / kBoxBytes; ++m)
+          tensor_copy(destination + m * kBoxBytes, map, box_place(purpose.chunk, m * kBoxRows), landed, kCacheNormal);
+      } else {
+        mbarrier_arrive(landed);
+      }
+    }
     if (purpose.ends_phase()) ++ended;
   }
-  copy_async_wait_all();
+}
+
+// The row scales of linear phases, which nobody needs before the first sums leave.
+template <typename Shared>
+KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared, const StepRows& rows) {
+  const int lane = threadIdx.x % kWarp;
+  const i32 count = static_cast<i32>(args.count);
+  for (i32 p = 0; p < count; ++p) {
+    mbarrier_wait(shared.open, p & 1);
+    const Phase& phase = shared.phase(p);
+    if (is_linear(phase)) {
+      const FusedLinearArgs& linear = linear_args(phase);
+      const int tokens = min_of(rows.of(linear.row_count), Shared::Stream::kTokens);
+#pragma unroll 4
+      for (int token = 0; token < tokens; ++token) {
+        const float scale = row_scale_of(linear, token, lane);
+        if (lane == 0) shared.scale[token] = scale;
+      }
+    }
+    mbarrier_arrive_warp(shared.scaled);
+  }
 }

@@ -60,6 +60,20 @@ KERNEL_FN void named_barrier_sync(int id, int threads) {
 // Of the `threads` threads that run a body: all of the block, or the first ones of a kernel that runs several bodies.
 KERNEL_FN void body_sync(int threads) { named_barrier_sync(1, threads); }
 
+// One thread counts its block at `counter`, and learns how many came before. What the block's threads wrote ahead of a barrier ahead of it
+// is seen by the threads of blocks that come later, behind a barrier behind it. One thread's fence, as each costs a microsecond and more.
+KERNEL_FN llm_abi::u32 count_arrival(llm_abi::u32* counter) {
+  llm_abi::u32 before;
+#if __CUDA_ARCH__ >= 700
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(__cvta_generic_to_global(counter)) : "memory");
+#else
+  __threadfence();
+  before = atomicAdd(counter, 1u);
+  __threadfence();
+#endif
+  return before;
+}
+
 #define kInfinity __int_as_float(0x7f800000)  // a macro: NVRTC has no constexpr spelling of it
 
 KERNEL_FN float float_of_f16_bits(llm_abi::u16 bits) {

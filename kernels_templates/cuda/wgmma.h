@@ -41,12 +41,15 @@ KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, u32 column, 
       "l"(map), "r"(column), "r"(row), "r"(bar), "l"(cache)
       : "memory");
 }
-// The same of a matrix of rank 3; `number`: of the box's first element in the outermost dimension.
-KERNEL_FN void tensor_copy3(u32 shared_destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+// The same of an array of three dimensions; `at` counts elements, innermost dimension first.
+struct BoxPlace {
+  u32 at[3];
+};
+KERNEL_FN void tensor_copy(u32 shared_destination, const void* map, BoxPlace place, u32 bar, u64 cache) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_destination),
-      "l"(map), "r"(column), "r"(row), "r"(number), "r"(bar), "l"(cache)
+      "l"(map), "r"(place.at[0]), "r"(place.at[1]), "r"(place.at[2]), "r"(bar), "l"(cache)
       : "memory");
 }
 // --- Clusters of blocks: what has the same shared address in each of them
@@ -107,11 +110,11 @@ KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u
 }
 
 template <int Cluster>
-KERNEL_FN void tensor_copy3_everywhere(u32 shared_destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, BoxPlace place, u32 bar, u64 cache) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
       "[%0], [%1, {%2, %3, %4}], [%5], %6, %7;" ::"r"(shared_destination),
-      "l"(map), "r"(column), "r"(row), "r"(number), "r"(bar), "h"(static_cast<u16>((1 << Cluster) - 1)), "l"(cache)
+      "l"(map), "r"(place.at[0]), "r"(place.at[1]), "r"(place.at[2]), "r"(bar), "h"(static_cast<u16>((1 << Cluster) - 1)), "l"(cache)
       : "memory");
 }
 

@@ -52,15 +52,6 @@ struct Fp8Values {
     }
     return out;
   }
-
-  // Codes, then scales, as kernels take them.
-  std::vector<uint8_t> bytes() const {
-    std::vector<uint8_t> all = codes;
-    all.resize((codes.size() + 255) / 256 * 256);
-    const auto* first = reinterpret_cast<const uint8_t*>(scales.data());
-    all.insert(all.end(), first, first + scales.size() * sizeof(float));
-    return all;
-  }
 };
 
 }  // namespace llm_test

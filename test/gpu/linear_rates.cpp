@@ -55,7 +55,8 @@ double time_projection(const Kernel& kernel, const Projection& p, int rows, Rng&
   args.counts = counts.get(), args.x = x.ptr(), args.w = w.ptr(), args.out = out.ptr();
   args.row_count = kRowsTokens, args.n = p.n, args.k = p.k, args.square_stride = rows, args.eps = 1e-5;
   const SplitSums splits(gpu, *kernel.instance->variant, rows, width);
-  args.partials = splits.partials(), args.arrivals = splits.arrivals();
+  DeviceBytes x_scales(gpu, v.fp8_rows ? rows * sizeof(float) : 0);
+  args.partials = v.fp8_rows ? x_scales.ptr<float>() : splits.partials(), args.arrivals = splits.arrivals();
   args.x_map = maps.x(), args.w_map = maps.w();
   if (add) {  // behind attention or the activation, ahead of a norm
     args.residual = residual.ptr<float>(), args.norm_weight = norm_weight.ptr();

@@ -39,7 +39,8 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // rows beyond the true count must not matter
   Fp8Values fp8_x;
   if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k), x = fp8_x.values;
-  const DeviceArray<uint8_t> device_fp8(gpu, fp8 ? fp8_x.bytes() : std::vector<uint8_t>());
+  const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
+  const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
   TypedArray device_x(gpu, bucket_x, operand), device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
   TypedArray out(gpu, static_cast<size_t>(bucket) * width, glu ? operand : ScalarType::kF32);
@@ -67,7 +68,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
                                 with.squares ? parts_in : 0,
                                 bucket,
                                 eps,
-                                splits.partials(),
+                                fp8 ? fp8_scales.get() : splits.partials(),
                                 splits.arrivals(),
                                 maps.x(),
                                 maps.w()};

@@ -30,7 +30,8 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   const bool fp8 = variant.fp8_rows;
   Fp8Values fp8_x;
   if (fp8) fp8_x = Fp8Values::make(x, rows, bucket, s.k), x = fp8_x.values;
-  const DeviceArray<uint8_t> device_fp8(gpu, fp8 ? fp8_x.bytes() : std::vector<uint8_t>());
+  const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
+  const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
   const void* kernel_x = fp8 ? device_fp8.ptr() : device_x.ptr();
   const QuantizedOnDevice codes(kernel, rng, n, s.k, s.group, bias);
   const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(n) * s.k, 1 / std::sqrt(s.k), weight);
@@ -56,7 +57,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   args.kv_index = device.kv_index.get(), args.kv = device.view(b), args.heads = s.heads, args.half = s.half;
   const LinearMaps maps(kernel, kernel_x, rows, quantized ? codes.codes() : device_w.ptr(), n, s.k);
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, n);
-  args.linear.partials = splits.partials(), args.linear.arrivals = splits.arrivals();
+  args.linear.partials = fp8 ? fp8_scales.get() : splits.partials(), args.linear.arrivals = splits.arrivals();
   args.linear.x_map = maps.x(), args.linear.w_map = maps.w();
   if (quantized) {
     args.linear.w = codes.codes();

@@ -30,7 +30,7 @@ def main():
         model, ids = folder / "model", folder / "ids.json"
         ids.write_text(json.dumps(IDS))
         must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
-        for step_tokens, name, variant in [(8, "f16_r8", "2, 1, 9"), (16, "f16_r16", "2, 2, 7")]:
+        for step_tokens, name, variant in [(8, "f16_r8", "2, 1, 10, 4"), (16, "f16_r16", "2, 2, 8, 4")]:
             plan = folder / f"{step_tokens}.fb"
             must([args.llmc, "compile", model, "--target", "sm_90", "--max-step-tokens", step_tokens, "--max-batch", 4, "-q", "-o", plan,
                   "--force-variant", f"persistent={name}"])

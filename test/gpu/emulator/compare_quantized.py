@@ -23,6 +23,32 @@ PLANS = [
     ("sm_86", [4, 8], ["dequantize=fragments"], ["dequantize<"]),
 ]
 
+# Activations in e4m3: kernels of products in e4m3 against the reference on activations that are rounded at the same points.
+FP8 = ["quantized_fused=fp8_128x128", "quantized_glu=fp8_128x128", "quantized_add=fp8_128x128", "quantized_rope=fp8_128x128"]
+FP8_REFERENCE = ["quantized_fused=fp8_naive", "quantized_glu=fp8_naive", "quantized_add=fp8_naive"]
+FP8_LIMIT = 0.002  # as sums in another order move roundings to e4m3, a little more than those to float16
+
+
+def compare_fp8_activations(args, folder):
+    model, plan, config = folder / "fp8_model", folder / "plan.fb", folder / "config.json"
+    ids, out = folder / "fp8_ids.json", folder / "logits.npy"
+    config.write_text(json.dumps(json.loads(pathlib.Path(args.config).read_text()) | {"hidden_size": 128, "intermediate_size": 256}))
+    ids.write_text(json.dumps([(7 * i + 3) % 96 for i in range(100)]))
+    must([args.make_model, config, "-o", model, "--dtype", "f16", "--seed", 5])
+    logits = []
+    for forced, kernel, more in [(FP8_REFERENCE, "linear_fp8_naive<", ["--disable-pass", "fuse-rope-kv-write"]), (FP8, "linear_fp8_wgmma_rope<", [])]:
+        variants = [w for f in forced for w in ("--force-variant", f)]
+        must([args.llmc, "compile", model, "--quantize", "fp8", "--activations", "fp8", "--max-step-tokens", 128, "--target", "sm_90", "-q", "-o", plan,
+              *variants, *more])
+        if kernel not in must([args.llmc, "inspect", plan]):
+            sys.exit(f"fp8 activations: the plan has no {kernel}")
+        must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out])
+        logits.append(read_npy(out))
+    worst = max(abs(x - y) for x, y in zip(*logits, strict=True)) / max(abs(x) for x in logits[0])
+    print(f"fp8 activations: largest difference {worst:.5f} of the largest logit", flush=True)
+    if not 0 < worst < FP8_LIMIT:
+        sys.exit("the logits differ by more than rounding, or the same kernels ran")
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,6 +82,7 @@ def main():
                     print(f"{scheme}, {target}, {kernels[0][:-1]}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
                     if not worst < LIMIT:
                         sys.exit("the logits differ by more than rounding")
+        compare_fp8_activations(args, folder)
 
 
 if __name__ == "__main__":

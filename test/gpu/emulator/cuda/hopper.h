@@ -11,6 +11,7 @@ inline void grid_wait(const u32* counter, u32 blocks) {
 inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
 inline void fence_barrier_init() {}
 inline void fence_shared_async() {}
+inline void fence_global_async() {}
 inline void mbarrier_expect_tx(u32 bar, u32 bytes) { llm_test::phase_update(bar, 1, bytes); }
 inline void mbarrier_arrive(u32 bar) { llm_test::phase_update(bar, 1, 0); }
 constexpr u32 kWarpArrivals = 1;
@@ -36,8 +37,4 @@ inline void copy_async_arrive(u32 bar) {
   llm_test::async_commit();
   llm_test::async_wait(0);
   llm_test::phase_update(bar, 1, 0);
-}
-inline void bulk_prefetch(const void* source, u32 bytes) {
-  if (bytes % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0)
-    llm_test::emulator_fail("a bulk prefetch that is not aligned to 16 bytes");
 }

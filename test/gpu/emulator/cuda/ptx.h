@@ -63,7 +63,7 @@ inline void __syncthreads() { llm_test::block_barrier(); }
 inline void named_barrier_sync(int id, int threads) { llm_test::named_barrier(id, static_cast<u32>(threads)); }
 inline void body_sync(int threads) { named_barrier_sync(1, threads); }
 inline void __syncwarp() { llm_test::warp_barrier(); }
-inline void __threadfence() {}
+inline u32 count_arrival(u32* counter) { return (*counter)++; }
 inline void __threadfence_system() {}
 
 template <typename T>

@@ -16,50 +16,41 @@ constexpr u64 kCacheNormal = 0, kCacheFirstOut = 0;
 
 // Bits 4-6 of an address are mixed with bits 7-9.
 inline u32 swizzled_128(u32 address) { return address ^ (address >> 7 & 7) << 4; }
+// Of rows of 64 bytes: bits 4-5 with bits 7-8.
+inline u32 swizzled_64(u32 address) { return address ^ (address >> 7 & 3) << 4; }
 
 inline void tensor_map_acquire(const void* map) {
   if (reinterpret_cast<uintptr_t>(map) % 64 != 0) llm_test::emulator_fail("an unaligned tensor map");
 }
 inline void tensor_map_prefetch(const void*) {}
 inline void tensor_copy_announce(u32 bar, u32 bytes) { llm_test::phase_update(bar, 0, bytes); }
-inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u32 bar, u64) {
+struct BoxPlace {
+  u32 at[3];
+};
+inline void tensor_copy(u32 destination, const void* map, BoxPlace place, u32 bar, u64) {
   llm_test::FakeTensorMap m;
   std::memcpy(&m, map, sizeof(m));
-  if (m.rank != 2 || m.element_bytes != 2 || m.swizzle_bytes != 128 || m.box[0] != 64 || destination % 1024 != 0)
+  if (m.rank < 2 || m.rank > 3 || m.element_bytes != 2 || (m.swizzle_bytes != 128 && m.swizzle_bytes != 64) || m.box[0] * 2 != m.swizzle_bytes ||
+      destination % (8 * m.swizzle_bytes) != 0)
     llm_test::emulator_fail("a tensor copy of another kind, or to an unaligned address");
-  for (u32 r = 0; r < m.box[1]; ++r) {
-    for (u32 c = 0; c < m.box[0]; ++c) {
-      char* to = llm_test::block_shared() + swizzled_128(destination + r * 128 + c * 2);
-      if (row + r < m.dims[1] && column + c < m.dims[0]) {
-        std::memcpy(to, m.base + (row + r) * m.strides[0] + (column + c) * 2, 2);
-      } else {
-        std::memset(to, 0, 2);
-      }
-    }
-  }
-  llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * 2));
-}
-
-// A box of 32 elements in rows, under the 64-byte swizzle.
-inline u32 swizzled_64(u32 address) { return address ^ (address >> 7 & 3) << 4; }
-inline void tensor_copy3(u32 destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64) {
-  llm_test::FakeTensorMap m;
-  std::memcpy(&m, map, sizeof(m));
-  if (m.rank != 3 || m.element_bytes != 2 || m.swizzle_bytes != 64 || m.box[0] != 32 || destination % 512 != 0)
-    llm_test::emulator_fail("a tensor copy of another kind, or to an unaligned address");
-  for (u32 n = 0; n < m.box[2]; ++n) {
-    for (u32 r = 0; r < m.box[1]; ++r) {
-      for (u32 c = 0; c < m.box[0]; ++c) {
-        char* to = llm_test::block_shared() + swizzled_64(destination + (n * m.box[1] + r) * 64 + c * 2);
-        if (number + n < m.dims[2] && row + r < m.dims[1] && column + c < m.dims[0]) {
-          std::memcpy(to, m.base + (number + n) * m.strides[1] + (row + r) * m.strides[0] + (column + c) * 2, 2);
+  if (m.rank == 2) m.box[2] = 1, m.dims[2] = 1, m.strides[1] = 0;
+  u32 to = destination;
+  for (u32 z = place.at[2]; z < place.at[2] + m.box[2]; ++z) {
+    for (u32 y = place.at[1]; y < place.at[1] + m.box[1]; ++y) {
+      for (u32 x = place.at[0]; x < place.at[0] + m.box[0]; ++x, to += 2) {
+        char* element = llm_test::block_shared() + (m.swizzle_bytes == 64 ? swizzled_64(to) : swizzled_128(to));
+        if (x < m.dims[0] && y < m.dims[1] && z < m.dims[2]) {
+          std::memcpy(element, m.base + z * m.strides[1] + y * m.strides[0] + x * 2, 2);
         } else {
-          std::memset(to, 0, 2);
+          std::memset(element, 0, 2);
         }
       }
     }
   }
-  llm_test::phase_update(bar, 0, -static_cast<int64_t>(m.box[0] * m.box[1] * m.box[2] * 2));
+  llm_test::phase_update(bar, 0, -static_cast<int64_t>(to - destination));
+}
+inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
+  tensor_copy(destination, map, BoxPlace{{column, row, 0}}, bar, cache);
 }
 
 inline u32 cluster_rank() { return llm_test::cluster_rank(); }
@@ -88,9 +79,9 @@ void tensor_copy_everywhere(u32 destination, const void* map, u32 column, u32 ro
 }
 
 template <int Cluster>
-void tensor_copy3_everywhere(u32 destination, const void* map, u32 column, u32 row, u32 number, u32 bar, u64 cache) {
+void tensor_copy_everywhere(u32 destination, const void* map, BoxPlace place, u32 bar, u64 cache) {
   for (u32 rank = 0; rank < Cluster; ++rank)
-    llm_test::in_block_of_cluster(rank, [&] { tensor_copy3(destination, map, column, row, number, bar, cache); });
+    llm_test::in_block_of_cluster(rank, [&] { tensor_copy(destination, map, place, bar, cache); });
 }
 
 // The fields of the hardware's descriptor that the kernels vary.
