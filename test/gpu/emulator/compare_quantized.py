@@ -3,6 +3,7 @@ token by token."""
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 import tempfile
@@ -26,7 +27,19 @@ PLANS = [
 # Activations in e4m3: kernels of products in e4m3 against the reference on activations that are rounded at the same points.
 FP8 = ["quantized_fused=fp8_128x128", "quantized_glu=fp8_128x128", "quantized_add=fp8_128x128", "quantized_rope=fp8_128x128"]
 FP8_REFERENCE = ["quantized_fused=fp8_naive", "quantized_glu=fp8_naive", "quantized_add=fp8_naive"]
-FP8_LIMIT = 0.002  # as sums in another order move roundings to e4m3, a little more than those to float16
+FP8_LIMIT = 1e-4  # mean KL
+
+
+def mean_kl(p_logits, q_logits, vocab):
+    """Of rows of `vocab` logits each."""
+    def log_softmax(row):
+        top = max(row)
+        total = math.log(sum(math.exp(x - top) for x in row))
+        return [x - top - total for x in row]
+
+    rows = range(0, len(p_logits), vocab)
+    pairs = [(log_softmax(p_logits[r:r + vocab]), log_softmax(q_logits[r:r + vocab])) for r in rows]
+    return sum(math.exp(x) * (x - y) for p, q in pairs for x, y in zip(p, q, strict=True)) / len(rows)
 
 
 def compare_fp8_activations(args, folder):
@@ -34,7 +47,8 @@ def compare_fp8_activations(args, folder):
     ids, out = folder / "fp8_ids.json", folder / "logits.npy"
     config.write_text(json.dumps(json.loads(pathlib.Path(args.config).read_text()) | {"hidden_size": 128, "intermediate_size": 256}))
     ids.write_text(json.dumps([(7 * i + 3) % 96 for i in range(100)]))
-    must([args.make_model, config, "-o", model, "--dtype", "f16", "--seed", 5])
+    # Small weights: with those that show every missing piece one rounding to e4m3 that falls the other way moves all later tokens.
+    must([args.make_model, config, "-o", model, "--dtype", "f16", "--seed", 5, "--std-mode", "realistic"])
     logits = []
     for forced, kernel, more in [(FP8_REFERENCE, "linear_fp8_naive<", ["--disable-pass", "fuse-rope-kv-write"]), (FP8, "linear_fp8_wgmma_rope<", [])]:
         variants = [w for f in forced for w in ("--force-variant", f)]
@@ -44,9 +58,9 @@ def compare_fp8_activations(args, folder):
             sys.exit(f"fp8 activations: the plan has no {kernel}")
         must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out])
         logits.append(read_npy(out))
-    worst = max(abs(x - y) for x, y in zip(*logits, strict=True)) / max(abs(x) for x in logits[0])
-    print(f"fp8 activations: largest difference {worst:.5f} of the largest logit", flush=True)
-    if not 0 < worst < FP8_LIMIT:
+    divergence = mean_kl(*logits, vocab=96)
+    print(f"fp8 activations: mean KL {divergence:.2e}", flush=True)
+    if not 0 < divergence < FP8_LIMIT:
         sys.exit("the logits differ by more than rounding, or the same kernels ran")
 
 
