@@ -358,8 +358,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
     }
     if constexpr (Splits > 1) {
       cluster_sync();  // the sums of all blocks stand in their shared memory
-      cluster_arrive();
-      cluster_wait();  // and are read
+      cluster_sync();  // and are read
     }
   } else {
     registers_grow<kConsumerRegisters>();

@@ -107,61 +107,40 @@ struct QuantizedFinish {
     return in;
   }
 
-  // The sums of all blocks of the cluster, in the order of K, to memory; `in`: of the first batch. Between the two the
-  // blocks of the cluster have left their sums, and at the end they are all read.
+  // The sums of all blocks of the cluster, in the order of K, to memory; `in`: of the first batch. All blocks of the
+  // cluster have left their sums.
   template <typename A, typename KV>
   KERNEL_FN void store(const char* shared, Inputs<A> in) const {
-    if constexpr (Splits == 1) {
+    u32 partial[Splits];
+#pragma unroll
+    for (int s = 0; s < Splits; ++s) partial[s] = Splits > 1 ? cluster_address(shared_address(shared), s) : 0;
 #pragma unroll 1
-      for (int batch = 0; batch < kBatches; ++batch) {
-        if (batch > 0) in = load_inputs<A>(batch);
-        float total[kBatch];
+    for (int batch = 0; batch < kBatches; ++batch) {
+      if (batch > 0) in = load_inputs<A>(batch);
+      float v[kBatch][Splits];
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          total[i] = *reinterpret_cast<const float*>(shared + place_of(job(batch * kBatch + i)));
-        finish<A, KV>(in, total, batch);
+      for (int i = 0; i < kBatch; ++i) {
+        const int at = place_of(job(batch * kBatch + i));
+#pragma unroll
+        for (int s = 0; s < Splits; ++s)
+          v[i][s] = Splits > 1 ? load_cluster(partial[s] + at) : *reinterpret_cast<const float*>(shared + at);
       }
-    } else {
-      float total[kBatches][kBatch];
-      u32 partial[Splits];
 #pragma unroll
-      for (int s = 0; s < Splits; ++s) partial[s] = cluster_address(shared_address(shared), s);
+      for (int i = 0; i < kBatch; ++i) {
+        float total = v[i][0];
 #pragma unroll
-      for (int batch = 0; batch < kBatches; ++batch) {
-        float v[kBatch][Splits];
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          const u32 at = static_cast<u32>(place_of(job(batch * kBatch + i)));
-#pragma unroll
-          for (int s = 0; s < Splits; ++s) v[i][s] = load_cluster(partial[s] + at);
-        }
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          total[batch][i] = v[i][0];
-#pragma unroll
-          for (int s = 1; s < Splits; ++s) total[batch][i] += v[i][s];
-        }
+        for (int s = 1; s < Splits; ++s) total += v[i][s];
+        const Job j = job(batch * kBatch + i);
+        finish_unit<A, A, KV, Kind>(epilogue_of(all), in.of_job[i], total * scale[j.token], row0 + j.token,
+                                    first_unit + j.unit, j.exists, j.lane, place - row0);
       }
-      cluster_arrive();
-#pragma unroll
-      for (int batch = 0; batch < kBatches; ++batch) {
-        if (batch > 0) in = load_inputs<A>(batch);
-        finish<A, KV>(in, total[batch], batch);
-      }
-      cluster_wait();
     }
+    // No block ends while another reads its shared memory. A barrier without an order of memory would not wait for
+    // loads.
+    if constexpr (Splits > 1) cluster_sync();
   }
 
  private:
   KERNEL_FN bool has(int token) const { return token < rows && token < N; }
   KERNEL_FN static int place_of(const Job& j) { return (j.token * kStride + j.unit * 16 + j.lane) * 4; }
-  template <typename A, typename KV>
-  KERNEL_FN void finish(const Inputs<A>& in, const float (&total)[kBatch], int batch) const {
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const Job j = job(batch * kBatch + i);
-      finish_unit<A, A, KV, Kind>(epilogue_of(all), in.of_job[i], total[i] * scale[j.token], row0 + j.token,
-                                  first_unit + j.unit, j.exists, j.lane, place - row0);
-    }
-  }
 };

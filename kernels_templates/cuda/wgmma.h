@@ -64,9 +64,6 @@ KERNEL_FN u32 cluster_rank() {
 KERNEL_FN void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
-// The same in two parts, without an order of memory: what each thread has read before the first part may be written behind the second.
-KERNEL_FN void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
-KERNEL_FN void cluster_wait() { asm volatile("barrier.cluster.wait;" ::: "memory"); }
 // The warp arrives at the barrier of each block of the cluster, when its products have read what the barrier guards. It orders nothing
 // else: release semantics in the cluster's scope cost a fence of all memory, about 1 us.
 template <int Cluster>
@@ -96,7 +93,7 @@ KERNEL_FN u32 cluster_address(u32 shared_source, u32 rank) {
 }
 KERNEL_FN float load_cluster(u32 there) {
   float v;
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
   return v;
 }
 // A tensor copy into the shared memory of all blocks of the cluster, each of whose barriers counts the bytes.

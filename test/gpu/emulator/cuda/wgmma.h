@@ -55,8 +55,6 @@ inline void tensor_copy(u32 destination, const void* map, u32 column, u32 row, u
 
 inline u32 cluster_rank() { return llm_test::cluster_rank(); }
 inline void cluster_sync() { llm_test::cluster_barrier(); }
-inline void cluster_arrive() {}
-inline void cluster_wait() { llm_test::cluster_barrier(); }
 template <int Cluster>
 void mbarrier_arrive_warp_everywhere(u32 bar) {
   __syncwarp();
