@@ -584,13 +584,9 @@ enum PhaseBody : u32 {
   kPhaseLinearGlu,
   kPhaseLinearAdd,
   kPhaseLinearRope,
-  kPhaseQuantized,  // the same with quantized weights, in the order of matrix fragments
-  kPhaseQuantizedGlu,
-  kPhaseQuantizedAdd,
-  kPhaseQuantizedRope,
 };
 
-enum { kPhaseSlots = 38 };
+enum { kPhaseSlots = 34 };
 
 // A launch of the program: its grid, and the argument block that its own kernel would get.
 struct Phase {

@@ -17,18 +17,12 @@ struct SharedTypes {
   std::optional<int64_t> head_dim;
   bool mixed = false;
   double weight_bytes = 0;    // that a step reads
-  std::optional<llm::CodeType> code = {};  // of quantized weights
-  int64_t group = 0;          // greatest common divisor of their groups
+  int64_t k = 0;              // greatest common divisor of the linear layers' inner extents
 
   void add(std::optional<mlir::Type> t) {
     if (!t) return;
     if (type && type != *t) mixed = true;
     type = *t;
-  }
-  void add_codes(llm::CodeType c, int64_t columns) {
-    if (code && code != c) mixed = true;
-    code = c;
-    group = std::gcd(group, columns);
   }
 };
 
@@ -38,26 +32,6 @@ constexpr size_t kKSlot = offsetof(llm_abi::FusedLinearArgs, k) / sizeof(llm_abi
 int64_t integer_slot(exec::LaunchOp launch, size_t slot) {
   auto value = slot < launch.getSlots().size() ? mlir::dyn_cast<mlir::IntegerAttr>(launch.getSlots()[slot]) : mlir::IntegerAttr();
   return value ? value.getInt() : 0;
-}
-
-// Its weight.
-exec::WeightOp weight_of(exec::LaunchOp launch) {
-  const auto pointer = exec::pointer_of(launch.getSlots()[offsetof(llm_abi::FusedLinearArgs, w) / 8]);
-  auto address = pointer ? launch.getPointers()[static_cast<size_t>(pointer->operand)].getDefiningOp<exec::WeightPtrOp>() : exec::WeightPtrOp();
-  return address ? mlir::SymbolTable::lookupNearestSymbolFrom<exec::WeightOp>(launch, address.getWeightAttr()) : exec::WeightOp();
-}
-
-size_t groups_slot(llm_abi::PhaseBody body, size_t field) {
-  const size_t groups =
-      body == llm_abi::kPhaseQuantizedRope ? offsetof(llm_abi::QuantizedRopeArgs, groups) : offsetof(llm_abi::QuantizedFusedArgs, groups);
-  return (groups + field) / 8;
-}
-
-// Whether the phase's copies of zero points begin at multiples of 16 bytes, as bulk copies do.
-bool zeros_are_aligned(exec::LaunchOp launch, llm_abi::PhaseBody body, llm::CodeType code, int64_t group) {
-  if (mlir::isa<mlir::UnitAttr>(launch.getSlots()[groups_slot(body, offsetof(llm_abi::QuantizedGroups, zeros))])) return true;
-  const int64_t chunk = code == llm::CodeType::kU4 ? 1024 : 512;  // columns of a stage: cuda/linear_quantized_stream.h
-  return chunk / group % 2 == 0 && ceil_div(integer_slot(launch, kKSlot), group) % 2 == 0;
 }
 
 // The phase of a linear launch reads x and w by tensor copies, in boxes of eight rows (cuda/persistent_tile.h); the launch's own kernel takes
@@ -115,12 +89,12 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       if (!types || !types->type || types->mixed || !types->head_dim) continue;
       const llm::ScalarType type = scalar_type(types->type);
       const KernelShape shape{.family = "persistent", .weight = type, .operand = type, .kv = type, .head_dim = *types->head_dim,
-                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .cols = 8, .k = 64, .bytes = types->weight_bytes, .code = types->code, .group = types->group};
+                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .k = types->k, .bytes = types->weight_bytes};
       const auto choice = choose_kernel(*target, shape, name);
       if (!choice) continue;
       program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->best.variant, shape)));
       for (exec::LaunchOpInterface launch : launches_of(program))
-        if (is_dense(launch)) add_tensor_maps(mlir::cast<exec::LaunchOp>(launch.getOperation()), types->type, program);
+        if (is_linear(launch)) add_tensor_maps(mlir::cast<exec::LaunchOp>(launch.getOperation()), types->type, program);
     }
   }
 
@@ -128,10 +102,9 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
     auto op = mlir::dyn_cast<exec::LaunchOp>(launch.getOperation());
     return op ? getOperation().lookupSymbol<exec::KernelOp>(op.getKernel()) : exec::KernelOp();
   }
-  bool is_dense(exec::LaunchOpInterface launch) {
+  bool is_linear(exec::LaunchOpInterface launch) {
     exec::KernelOp kernel = kernel_of(launch);
-    const llm_abi::PhaseBody body = kernel ? phase_body(kernel.getFamily()) : llm_abi::kPhaseNone;
-    return body >= llm_abi::kPhaseLinear && body < llm_abi::kPhaseQuantized;
+    return kernel && phase_body(kernel.getFamily()) >= llm_abi::kPhaseLinear;
   }
 
   // Nothing where a launch has no phase that does the same.
@@ -142,18 +115,9 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       const llm::Variant* variant = kernel ? find_variant(TargetKind::kCuda, kernel.getFamily(), kernel.getVariant()) : nullptr;
       const llm_abi::PhaseBody body = variant ? phase_body(variant->family) : llm_abi::kPhaseNone;
       if (body == llm_abi::kPhaseNone) return std::nullopt;
-      if (body >= llm_abi::kPhaseQuantized) {
-        auto op = mlir::cast<exec::LaunchOp>(launch.getOperation());
-        exec::WeightOp weight = weight_of(op);
-        auto type = weight ? mlir::dyn_cast<ops::QuantizedType>(weight.getElement()) : ops::QuantizedType();
-        const int64_t group = integer_slot(op, groups_slot(body, offsetof(llm_abi::QuantizedGroups, group)));
-        if (!type || variant->interleave != 8 || variant->int8_group || !zeros_are_aligned(op, body, type.storage(), group)) return std::nullopt;
-        types.add_codes(type.storage(), group);
-      } else if (body >= llm_abi::kPhaseLinear) {
-        if (variant->k_multiple % 8 != 0 || integer_slot(mlir::cast<exec::LaunchOp>(launch.getOperation()), kKSlot) % 64 != 0) return std::nullopt;
-      } else if (variant->tile_rows > 1) {
-        return std::nullopt;
-      }
+      const bool linear = body >= llm_abi::kPhaseLinear;
+      if (linear) types.k = std::gcd(types.k, integer_slot(mlir::cast<exec::LaunchOp>(launch.getOperation()), kKSlot));
+      if (linear ? variant->k_multiple % 8 != 0 : variant->tile_rows > 1) return std::nullopt;
       types.weight_bytes += launch.getBytes()[0];
       if (body == llm_abi::kPhaseAttention) types.head_dim = kernel.getHeadDim();
       // Without per-head norms the type of their weights is float.

@@ -47,10 +47,11 @@ class BucketFusion {
   static mlir::Type vector_type(ops::LinearOp linear) {
     return element_of(ops::quantized_of(linear.getWeight()) ? linear.getX() : linear.getWeight());
   }
+  static bool in_panels(mlir::Value v) { return mlir::isa<ops::Bf16PanelsType>(element_of(v)); }
   // Left to the vendor's library, or to the kernels of quantized weights that know no epilogue.
   bool stays_alone(ops::LinearOp linear) {
     if (ops::quantized_of(linear.getWeight()))
-      return work_of(linear, bucket_)->shape.interleave != kFragmentOrder || element_of(linear.getX()).isF32() ||
+      return (work_of(linear, bucket_)->shape.interleave != kFragmentOrder && !in_panels(linear.getX())) || element_of(linear.getX()).isF32() ||
              (linear.getBias() && element_of(linear.getBias()) != vector_type(linear));
     return cublas_ && choose_kernel(target_, work_of(linear, bucket_)->shape, "cublas");
   }
@@ -101,7 +102,7 @@ class BucketFusion {
     if (!linear || stays_alone(linear) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
     for (mlir::Operation* user : linear->getUsers())
       if (user != gate && user != up) return;
-    if (!gate->hasOneUse() || !up->hasOneUse()) return;
+    if (!gate->hasOneUse() || !up->hasOneUse() || in_panels(linear.getX()) != in_panels(glu.getResult())) return;
     mlir::OpBuilder b(glu);
     FusedLinearOp fused = build(b, linear, "glu", b.getFusedLoc({linear.getLoc(), glu.getLoc()}), glu.getType(), {});
     if (!pays(fused, {linear, glu})) return;

@@ -81,6 +81,7 @@ bool takes_fp8_activations(mlir::ModuleOp module) {
 llm::ScalarType scalar_type(mlir::Type type) {
   if (type.isF16()) return llm::ScalarType::kF16;
   if (type.isBF16()) return llm::ScalarType::kBF16;
+  if (mlir::isa<ops::Bf16PanelsType>(type)) return llm::ScalarType::kBF16Panels;
   return llm::ScalarType::kF32;
 }
 
@@ -88,12 +89,17 @@ mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type) {
   switch (type) {
     case llm::ScalarType::kF16: return mlir::Float16Type::get(context);
     case llm::ScalarType::kBF16: return mlir::BFloat16Type::get(context);
+    case llm::ScalarType::kBF16Panels: return ops::Bf16PanelsType::get(context);
     case llm::ScalarType::kF32: break;
   }
   return mlir::Float32Type::get(context);
 }
 
-int64_t element_bytes(mlir::Type type) { return type.isF16() || type.isBF16() ? 2 : 4; }
+int64_t element_bytes(mlir::Type type) { return type.isF16() || type.isBF16() || mlir::isa<ops::Bf16PanelsType>(type) ? 2 : 4; }
+
+int64_t stored_rows(mlir::Type type, int64_t rows) {
+  return mlir::isa<ops::Bf16PanelsType>(type) ? ceil_div(rows, kPanelRows) * kPanelRows : rows;
+}
 
 bool is_logit_rows(mlir::Value v) {
   mlir::Operation* op = v.getDefiningOp();
@@ -193,6 +199,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::AttentionOp o) {
         s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
         s.cols = o.getHeads(), s.k = o.getKvHeads();
+        s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
         const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
         s.row_tile_bytes = entry * kTypicalContext;
         // A bucket of more tokens than sequences is for prompts, most often of one sequence.

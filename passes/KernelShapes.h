@@ -22,6 +22,10 @@ llm::ScalarType scalar_type(mlir::Type type);
 mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type);
 int64_t element_bytes(mlir::Type type);
 
+constexpr int64_t kPanelRows = 32, kPanelColumns = 32;  // of llm.bf16_panels
+// Rows that a buffer of this element type has room for.
+int64_t stored_rows(mlir::Type type, int64_t rows);
+
 // Where codes (first), scales and sums of activations in int8 lie in their buffer: offsets from its start.
 struct Int8Layout {
   int64_t scales = 0, sums = 0, bytes = 0;

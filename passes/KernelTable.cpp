@@ -23,6 +23,7 @@ const char* type_name(ScalarType type) {
   switch (type) {
     case ScalarType::kF16: return "f16";
     case ScalarType::kBF16: return "bf16";
+    case ScalarType::kBF16Panels: return "bf16_panels";
     case ScalarType::kF32: break;
   }
   return "float";
@@ -213,8 +214,6 @@ llm_abi::PhaseBody phase_body(std::string_view family) {
       {"prepare", kPhasePrepare},         {"embed", kPhaseEmbed},          {"rope_table", kPhaseRopeTable}, {"gather_rows", kPhaseGatherRows},
       {"rms_norm", kPhaseRmsNorm},        {"rope_kv_write", kPhaseRopeKvWrite}, {"attention", kPhaseAttention}, {"linear_fused", kPhaseLinear},
       {"linear_glu", kPhaseLinearGlu},    {"linear_add", kPhaseLinearAdd}, {"linear_rope", kPhaseLinearRope},
-      {"quantized_fused", kPhaseQuantized},   {"quantized_glu", kPhaseQuantizedGlu}, {"quantized_add", kPhaseQuantizedAdd},
-      {"quantized_rope", kPhaseQuantizedRope},
   };
   for (const auto& [name, body] : kBodies)
     if (name == family) return body;

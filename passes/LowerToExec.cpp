@@ -96,7 +96,7 @@ class ProgramLowering {
     if (!view.base) {
       mlir::Type element = element_of(v);
       const auto int8 = ops::int8_rows_of(v);
-      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : rows * view.stride * element_bytes(element);
+      const int64_t bytes = int8 ? int8_layout(int8, rows_of(v), view.stride).bytes : stored_rows(element, rows) * view.stride * element_bytes(element);
       view.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
                                                   builder_.getI64IntegerAttr(bytes), builder_.getStringAttr(layer_name(v.getLoc())),
                                                   mlir::IntegerAttr());
@@ -531,7 +531,12 @@ class ProgramLowering {
       const int64_t fitting = (target.shared_bytes + kReservedBytes) / (variant->shared_bytes + kReservedBytes);
       const int64_t blocks_per_unit = std::clamp(fitting, int64_t{1}, kMaxBlocksPerUnit);
       const int64_t blocks = bucket_.tokens * static_cast<int64_t>(o.getKvHeads());
-      splits = std::clamp(blocks_per_unit * target.units / blocks, int64_t{1},
+      // How many threads a processor will have is not known here: as many splits as its kernel can use on the longest context.
+      constexpr int64_t kMostEntriesPerSplit = 512;
+      if (target.kind == TargetKind::kX86)
+        splits = std::min(ceil_div(table_stride_ * block_tokens_, kMostEntriesPerSplit), static_cast<int64_t>(variant->max_splits));
+      else
+        splits = std::clamp(blocks_per_unit * target.units / blocks, int64_t{1},
                           std::min(ceil_div(table_stride_ * block_tokens_, kMinEntriesPerSplit), static_cast<int64_t>(variant->max_splits)));
     }
     auto l = launch();

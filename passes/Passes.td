@@ -86,6 +86,16 @@ def DequantizeWeights : Pass<"dequantize-weights", "mlir::ModuleOp"> {
   }];
 }
 
+def PanelOperands : Pass<"panel-operands", "mlir::ModuleOp"> {
+  let summary = "Where a matrix unit reads the input of linear layers tile by tile, let its producer write it so";
+  let description = [{
+    Why: AMX loads tiles of 16 rows, which lie a row's length apart and fall into one set of the L1. A layer that brings its input into
+    the order of tiles does so in every tile of its outputs, which took a seventh of a prompt's time; the norm, gate or attention that computes the input can
+    write that order at no cost. Done per bucket, where all readers have kernels for it and the predicted cost is lower. Inputs in float32
+    are rounded to bf16, as the kernels without panels do.
+  }];
+}
+
 def FuseEpilogues : Pass<"fuse-epilogues", "mlir::ModuleOp"> {
   let summary = "Fold norms, activations and residual additions into the projections around them";
   let description = [{

@@ -3,7 +3,7 @@
 //   1. Clean up what the frontend wrote: canonical forms, one copy of equal operations (weights, rope tables), no dead code.
 //   2. Make few large operations out of many small ones: merge projections, fuse neighbours.
 //   3. Decide the operand types of this target, and check that only what lowering knows is left.
-//   4. Copy the functions per bucket, quantize activations, dequantize weights for many tokens, fuse around projections where the bucket's kernels can, choose
+//   4. Copy the functions per bucket, quantize activations, dequantize weights for many tokens, order operands in panels, fuse around projections where the bucket's kernels can, choose
 //      kernels, lower to launches.
 //   5. Name the kernel that can run a whole program, where there is one; order, place, check.
 #include "mlir/Pass/PassManager.h"
@@ -36,6 +36,7 @@ const Stage kStages[] = {
     {"expand-buckets", false, false, [] { return createExpandBuckets(); }},
     {"quantize-activations", false, false, [] { return createQuantizeActivations(); }},
     {"dequantize-weights", false, false, [] { return createDequantizeWeights(); }},
+    {"panel-operands", true, false, [] { return createPanelOperands(); }},
     {"fuse-epilogues", true, false, [] { return createFuseEpilogues(); }},
     {"select-kernels", false, false, [] { return createSelectKernels(); }},
     {"lower-to-exec", false, false, [] { return createLowerToExec(); }},

@@ -10,6 +10,20 @@
 
 namespace llm {
 
+std::string cpu_feature_names(uint32_t features) {
+  static constexpr struct {
+    uint32_t bit;
+    const char* name;
+  } kNames[] = {
+      {kAvx2, "AVX2"},           {kAvx512, "AVX-512"},   {kAvx512Vnni, "VNNI"}, {kAvx512Bf16, "AVX-512 BF16"},
+      {kAmxBf16, "AMX bf16"}, {kAmxInt8, "AMX int8"},
+  };
+  std::string text;
+  for (const auto& [bit, name] : kNames)
+    if (features & bit) text += (text.empty() ? "" : ", ") + std::string(name);
+  return text;
+}
+
 #if defined(__x86_64__)
 namespace {
 

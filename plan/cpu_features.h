@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace llm {
 
 uint32_t cpu_features();
+
+// "AVX-512, AMX bf16": the x86 features among these bits.
+std::string cpu_feature_names(uint32_t features);
 
 // Asks Linux for permission to use AMX tiles in this process (arch_prctl ARCH_REQ_XCOMP_PERM). True if granted.
 bool request_amx_permission();

@@ -370,7 +370,7 @@ class Verifier {
     if (p.persistent->external || !p.persistent->after.empty()) return bad("a persistent launch that is no kernel, or waits for others");
     if (t.kind != fb::TargetKind::cuda) return bad("a persistent kernel of another target than CUDA");
     for (const auto& l : p.launches)
-      if (l->external || l->phase_body == llm_abi::kPhaseNone || l->phase_body > llm_abi::kPhaseQuantizedRope || l->slots.size() > llm_abi::kPhaseSlots)
+      if (l->external || l->phase_body == llm_abi::kPhaseNone || l->phase_body > llm_abi::kPhaseLinearRope || l->slots.size() > llm_abi::kPhaseSlots)
         return bad("a launch that is no phase of its persistent kernel");
     return launch(*p.persistent, t, p, true);
   }

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <optional>
 
+#include "plan/cpu_features.h"
 #include "runtime/cpu/cpu_device.h"
 #include "runtime/cuda/cuda_device.h"
 
@@ -31,18 +32,6 @@ bool runs_on(const fb::TargetT& t, const DeviceInfo& d) {
   return architecture_specific(t) ? t.compute_capability == d.compute_capability : t.compute_capability <= d.compute_capability;
 }
 
-// The later row among x86 targets (plans list them oldest first), the newest compute capability among CUDA targets.
-const fb::TargetT* best_target(const fb::PlanT& plan, const DeviceInfo& d) {
-  const fb::TargetT* best = nullptr;
-  for (const auto& t : plan.targets) {
-    if (!runs_on(*t, d)) continue;
-    const bool better = !best || (t->kind == fb::TargetKind::cuda ? t->compute_capability > best->compute_capability
-                                                                  : __builtin_popcount(t->features) > __builtin_popcount(best->features));
-    if (better) best = t.get();
-  }
-  return best;
-}
-
 std::string compile_line(const llm::PlanFile& plan, const DeviceInfo& d) {
   const std::string target = d.kind == fb::TargetKind::cuda ? "sm_" + std::to_string(d.compute_capability) : "native";
   return "llmc compile MODEL_DIR --target " + target + " -o " + plan.path();
@@ -57,7 +46,33 @@ llm::Result<int> cuda_index(const std::string& name) {
   return index;
 }
 
+// "x86-64-amx needs AMX bf16, AMX int8; ...", of x86 targets that do not run on the device.
+std::string what_is_missing(const fb::PlanT& plan, const fb::TargetT* wanted, const DeviceInfo& d) {
+  std::string text;
+  for (const auto& t : plan.targets) {
+    if (wanted && t.get() != wanted) continue;
+    const std::string missing = missing_features(*t, d);
+    if (!missing.empty()) text += (text.empty() ? " (" : "; ") + t->name + " needs " + missing;
+  }
+  return text.empty() ? text : text + ", which it lacks)";
+}
+
 }  // namespace
+
+const fb::TargetT* best_target(const fb::PlanT& plan, const DeviceInfo& d) {
+  const fb::TargetT* best = nullptr;
+  for (const auto& t : plan.targets) {
+    if (!runs_on(*t, d)) continue;
+    const bool better = !best || (t->kind == fb::TargetKind::cuda ? t->compute_capability > best->compute_capability
+                                                                  : __builtin_popcount(t->features) > __builtin_popcount(best->features));
+    if (better) best = t.get();
+  }
+  return best;
+}
+
+std::string missing_features(const fb::TargetT& t, const DeviceInfo& d) {
+  return t.kind == fb::TargetKind::x86 && d.kind == t.kind ? llm::cpu_feature_names(t.features & ~d.features) : "";
+}
 
 llm::Result<ChosenTarget> choose_target(const llm::PlanFile& plan, const DeviceOptions& o) {
   const fb::TargetT* wanted = nullptr;
@@ -94,7 +109,7 @@ llm::Result<ChosenTarget> choose_target(const llm::PlanFile& plan, const DeviceO
   const DeviceInfo& d = chosen.device->info();
   if (!best)
     return llm::Error{"no target of the plan (" + target_names(plan.index()) + ")" + (wanted ? " that was asked for (" + wanted->name + ")" : "") +
-                      " runs on " + device_text(d) + ". Compile one that does: " + compile_line(plan, d)};
+                      " runs on " + device_text(d) + what_is_missing(plan.index(), wanted, d) + ". Compile one that does: " + compile_line(plan, d)};
   chosen.target = best;
   if (d.kind == fb::TargetKind::cuda && (o.force_ptx || best->compute_capability != d.compute_capability)) {
     if (architecture_specific(*best)) return llm::Error{"target " + best->name + " has code for " + best->arch + " only, which has no PTX fallback"};

@@ -24,6 +24,12 @@ struct ChosenTarget {
   std::string note;  // for the user: a fallback is in use; "" otherwise
 };
 
+// The target that suits the device best, or null: the newest compute capability that it reaches, the x86 target with most of its features.
+const llm::fb::TargetT* best_target(const llm::fb::PlanT& plan, const DeviceInfo& device);
+
+// What a target needs and the device lacks: "AMX bf16"; empty where it runs.
+std::string missing_features(const llm::fb::TargetT& target, const DeviceInfo& device);
+
 // Errors name the plan's targets, the device found, and the `llmc compile` line that fixes it.
 llm::Result<ChosenTarget> choose_target(const llm::PlanFile& plan, const DeviceOptions& options);
 

@@ -72,6 +72,18 @@ def Llm_Int8RowsType : TypeDef<Llm_Dialect, "Int8Rows"> {
   let genVerifyDecl = 1;
 }
 
+def Llm_Bf16PanelsType : TypeDef<Llm_Dialect, "Bf16Panels"> {
+  let mnemonic = "bf16_panels";
+  let summary = "The element of an activation [rows, K] in bf16 that lies in memory as AMX reads it";
+  let description = [{
+    Panels of 32 rows x 32 columns, those of the same rows behind each other: kernels_templates/x86/operand.h. K is a multiple of 32; there is room for
+    whole panels of rows.
+    ```mlir
+    tensor<?x4096x!llm.bf16_panels>
+    ```
+  }];
+}
+
 def Llm_PackedAttr : AttrDef<Llm_Dialect, "Packed"> {
   let mnemonic = "packed";
   let summary = "Integers packed into the words of a checkpoint tensor: PackedView of kernels_templates/abi.h";

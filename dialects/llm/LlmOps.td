@@ -9,7 +9,8 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class Llm_Op<string mnemonic, list<Trait> traits = []> : Op<Llm_Dialect, mnemonic, !listconcat([Pure], traits)>;
 
 def FloatElement : AnyTypeOf<[F32, F16, BF16]>;
-def Activation : TensorRankOf<[FloatElement], [2]>;
+def Bf16PanelsElement : Type<CPred<"::mlir::isa<::llmc::ops::Bf16PanelsType>($_self)">, "bf16 panels">;
+def Activation : TensorRankOf<[FloatElement, Bf16PanelsElement], [2]>;
 def F32Activation : TensorRankOf<[F32], [2]>;
 def IntVector : TensorRankOf<[I32], [1]>;
 def Matrix : TensorRankOf<[FloatElement], [2]>;

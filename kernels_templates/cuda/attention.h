@@ -110,12 +110,12 @@ struct KvSplit {
   }
 };
 
-// Called by all threads of the body's `Warps` warps when this split's partial results of heads head0 .. head0 + heads - 1 (16 at
+// Called by all of a block's 128 threads when this split's partial results of heads head0 .. head0 + heads - 1 (16 at
 // most) are written: the last of the `splits` of the token to get here merges them all, in split order. Maxima are of
 // scores in units of log2. 4 bytes of shared memory.
-template <typename A, int HeadDim, int Warps = 4>
+template <typename A, int HeadDim>
 KERNEL_FN void merge_splits(const AttentionArgs& args, i64 token, i64 head0, int heads, int splits, char* shared) {
-  constexpr int kThreads = Warps * kWarp, kStride = HeadDim + 2, kDims = 4, kAhead = 8;
+  constexpr int kThreads = 128, kStride = HeadDim + 2, kDims = 4, kAhead = 8;
   static_assert(HeadDim % kDims == 0, "a thread has dims of one head");
   u32* last = reinterpret_cast<u32*>(shared);
   body_sync(kThreads);

@@ -10,13 +10,13 @@ constexpr int power_of_two_at_least(int n) {
   return p;
 }
 
-// Merges the partial results [Warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp
+// Merges the partial results [4 warps, HeadChunk, HeadDim + 2] (accumulator, maximum in units of log2, sum) in warp
 // order, and writes the output of heads head0 .. head0 + heads - 1, or this split's partial result where there are
 // more.
-template <typename A, int HeadDim, int HeadChunk, int Warps = 4>
+template <typename A, int HeadDim, int HeadChunk>
 KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* partial, i64 head0, int heads,
                            int splits) {
-  constexpr int kWarps = Warps, kStride = HeadDim + 2;
+  constexpr int kWarps = 4, kStride = HeadDim + 2;
   const i64 token = tile.y;
   for (int i = threadIdx.x; i < heads * HeadDim; i += kWarps * kWarp) {
     const int h = i / HeadDim, d = i % HeadDim;

@@ -6,17 +6,17 @@
 #include "cuda/tensor_core.h"
 
 // The query heads of one kv head (16 at most in a block) are the rows of the products, so that an entry is read once
-// for all of them. Each of `Warps` warps takes every Warps-th run of 16 entries of the split, a page in most layouts, and
+// for all of them. Each of four warps takes every fourth run of 16 entries of the split, a page in most layouts, and
 // brings it in through its own ring of cp.async stages, without a block barrier; the warps are merged at the end in a
 // fixed order. Ids of blocks are read a round before the copies that need them. `Stages` are those of head dimension
 // 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads (the grid has one
-// block a head; those beyond the last chunk return), y = token, z = split. 32 * Warps threads; 64 * Warps * (Stages * 128 /
-// HeadDim) * (HeadDim + 8) bytes of shared memory.
+// block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
+// (HeadDim + 8) bytes of shared memory.
 // `wait` returns when q and the entries of this step are written; if Early, those of earlier steps are on their way by then.
 // `most_splits` and `min_entries`: of KvSplit.
-template <typename A, typename KV, int HeadDim, int Warps, int Stages, bool Early, typename Wait>
+template <typename A, typename KV, int HeadDim, int Stages, bool Early, typename Wait>
 KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, char* shared, int most_splits, int min_entries, Wait wait) {
-  constexpr int kHeads = 16, kWarps = Warps, kEntries = KvSplit::kRun, kStages = Stages * 128 / HeadDim;
+  constexpr int kHeads = 16, kWarps = 4, kEntries = KvSplit::kRun, kStages = Stages * 128 / HeadDim;
   constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
   constexpr int kStageBytes = 2 * kEntries * kRowBytes;
   constexpr int kSteps = HeadDim / 16, kOutTiles = HeadDim / 8, kChunks = HeadDim / 8;
@@ -81,14 +81,14 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
   for (int s = 0; s < kStages; ++s) block[s] = look_up(s);
   const int fresh = args.kv_len[sequence] - (args.query_start[sequence + 1] - args.query_start[sequence]);
 #pragma unroll
-  for (int s = 0; s < kStages; ++s) load(s, block[s], kNone, Early ? fresh : kNone);
+  for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Early ? fresh : kNone);
   wait();
 #pragma unroll
-  for (int s = 0; s < kStages; ++s) {
+  for (int s = 0; s < kStages - 1; ++s) {
     load(s, block[s], Early ? fresh : kNone, kAll);
     copy_async_commit();
   }
-  i32 next_block = look_up(kStages);
+  i32 next_block = block[kStages - 1];
 
   const float scale = static_cast<float>(args.scale) * kLog2E;
   u32 q[kSteps][4];
@@ -110,6 +110,9 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
   float maximum[2] = {-kInfinity, -kInfinity}, sum[2] = {};
   int round = 0;
   for (int base = warp_begin; base < end; base += kStep, ++round) {
+    load(round + kStages - 1, next_block, kNone, kAll);
+    copy_async_commit();
+    next_block = look_up(round + kStages);
     copy_async_wait<kStages - 1>();
     __syncwarp();  // every lane's part of this round is here
     const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
@@ -166,14 +169,11 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
       mma_16816<KV>(out[n + 1], p[0], p[1], p[2], p[3], b[2], b[3]);
     }
     __syncwarp();  // the stage is free
-    load(round + kStages, next_block, kNone, kAll);
-    copy_async_commit();
-    next_block = look_up(round + kStages + 1);
   }
   copy_async_wait<0>();
   body_sync(kWarps * kWarp);  // the stages become the warps' partial results
 
-  float* partial = reinterpret_cast<float*>(shared);  // [warps, 16 heads, HeadDim + 2]
+  float* partial = reinterpret_cast<float*>(shared);  // [4 warps, 16 heads, HeadDim + 2]
   constexpr int kStride = HeadDim + 2;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -190,11 +190,11 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
     }
   }
   body_sync(kWarps * kWarp);
-  merge_warps<A, HeadDim, kHeads, kWarps>(args, tile, partial, head0, heads, split.count);
-  if (split.count > 1) merge_splits<A, HeadDim, kWarps>(args, token, head0, heads, split.count, shared);
+  merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
+  if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
 }
 
 template <typename A, typename KV, int HeadDim, int Stages>
 KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
-  attention_decode_mma_after<A, KV, HeadDim, 4, Stages, false>(args, tile, shared, static_cast<int>(args.splits), 128, [] {});
+  attention_decode_mma_after<A, KV, HeadDim, Stages, false>(args, tile, shared, static_cast<int>(args.splits), 128, [] {});
 }

@@ -128,7 +128,7 @@ KERNEL_FN void attention_wgmma(const AttentionArgs& args, Tile tile, char* share
   dependency_wait();
   dependency_trigger();
   const int tokens = args.counts->rows[kRowsTokens];
-  const AttentionQueryTiles tiles = {static_cast<u32>((tokens + Ring::kQueries - 1) / Ring::kQueries),
+  const AttentionTiles tiles = {static_cast<u32>((tokens + Ring::kQueries - 1) / Ring::kQueries),
                                 static_cast<u32>(args.heads), tile.x, tile.nx};
   if (warp < 4) {
     registers_shrink<kGatherRegisters>();

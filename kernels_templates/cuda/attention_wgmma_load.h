@@ -38,7 +38,7 @@ struct AttentionStage {
 };
 
 // The tiles of a block. Every other round runs backwards, so that the blocks' sums of ever shorter tiles are alike.
-struct AttentionQueryTiles {
+struct AttentionTiles {
   u32 row_tiles, heads, first, blocks;
 
   KERNEL_FN u32 rounds() const { return (row_tiles * heads + blocks - 1) / blocks; }
@@ -130,7 +130,7 @@ struct AttentionCopies {
 
 // Warpgroup 0.
 template <typename KV, int HeadDim, int Entries, int Stages>
-KERNEL_FN void attention_gather(const AttentionArgs& args, const AttentionQueryTiles& tiles,
+KERNEL_FN void attention_gather(const AttentionArgs& args, const AttentionTiles& tiles,
                                 const AttentionRing<HeadDim, Entries, Stages>& ring, int tokens) {
   using Ring = AttentionRing<HeadDim, Entries, Stages>;
   using Pages = AttentionPages<KV, Entries>;

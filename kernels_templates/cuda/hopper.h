@@ -74,13 +74,6 @@ KERNEL_FN void bulk_copy(u32 shared_destination, const void* source, u32 bytes, 
       "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(bar)
       : "memory");
 }
-// The same of data that is used once.
-KERNEL_FN void bulk_copy_streaming(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(shared_destination),
-      "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(bar), "l"(0x12F0000000000000ull)
-      : "memory");
-}
 // What this thread wrote into shared memory, or has seen written by asynchronous copies of 16 bytes, is seen by wgmma and
 // by bulk copies behind it.
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

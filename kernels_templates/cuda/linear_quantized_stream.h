@@ -31,9 +31,8 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
   u32 token_at[TokenTiles];  // of this lane's tokens in a stage
 
   template <typename Args>
-  KERNEL_FN QuantizedStream(const Args& all, i64 rows) : QuantizedStream(all.groups, linear_of(all).k, rows) {}
-  KERNEL_FN QuantizedStream(const QuantizedGroups& g, i64 k, i64 rows)
-      : groups(g), group_of(g.group), blocks(static_cast<u32>(k / 32)) {
+  KERNEL_FN QuantizedStream(const Args& all, i64 rows)
+      : groups(all.groups), group_of(all.groups.group), blocks(static_cast<u32>(linear_of(all).k / 32)) {
     const int warp = Sums::k_warp(), lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int m = 0; m < TokenTiles; ++m)

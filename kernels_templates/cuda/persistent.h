@@ -14,35 +14,33 @@
 #include "cuda/rope.h"
 
 // The units of a linear phase that this block takes, up to the stage that ends it.
-template <typename Tile, typename W, typename A, typename KV, typename Shared>
-KERNEL_FN void persistent_linear(const Phase& phase, const Shared& shared, const StepRows& step_rows, u32 scale_parity,
+template <typename W, typename A, typename KV, Epilogue Kind, typename Args, typename Shared>
+KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const StepRows& step_rows, u32 scale_parity,
                                  typename Shared::Position& at) {
-  using Inputs = typename Tile::template Inputs<W>;
+  using Stream = typename Shared::Stream;
   constexpr int kThreads = kStreamWarps * kWarp;
-  const int rows = step_rows.of(linear_args(phase).row_count);
-  if (phase.body == kPhaseLinearRope || phase.body == kPhaseQuantizedRope) {
+  const FusedLinearArgs& linear = linear_of(args);
+  const int rows = step_rows.of(linear.row_count);
+  if constexpr (Kind == Epilogue::kRope) {
     // They change with the KV group only: not on the way between a sum and the cache.
-    const LinearRopeArgs& args = phase_args<LinearRopeArgs>(phase);
     if (*shared.places_table != args.kv.block_table) {
       body_sync(kThreads);
-      if (static_cast<int>(threadIdx.x) < rows) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
+      if (threadIdx.x < rows) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
       if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
       body_sync(kThreads);
     }
   }
   float* partial = reinterpret_cast<float*>(shared.scratch);
-  Tile sums(phase, rows);
+  Stream sums;
   while (true) {
     shared.wait_for(at);
     const StagePurpose tile = shared.purposes[at.stage];
     if (!tile.has_units()) break;
-    Inputs inputs;
-    with_epilogue(phase, [&](auto kind, const auto& args) { inputs = Tile::template load_inputs<W, kind.value>(args, 0, rows, tile.first, tile.end); });
+    const auto inputs = Stream::template load_inputs<W, Kind>(args, 0, rows, tile.first, tile.end);
     sums.clear();
     while (true) {
-      const StagePurpose& purpose = shared.purposes[at.stage];
-      const bool last = purpose.is_last;
-      sums.multiply_chunk(shared.ring + Shared::template stage_offset<Tile>(at.stage), shared.empty + at.stage * 8, purpose.chunk);
+      const bool last = shared.purposes[at.stage].is_last;
+      sums.template multiply<W>(shared.ring + at.stage * Stream::kStageBytes, shared.empty + at.stage * 8);
       at.advance();
       if (last) break;
       shared.wait_for(at);
@@ -50,9 +48,7 @@ KERNEL_FN void persistent_linear(const Phase& phase, const Shared& shared, const
     sums.leave_sums(partial);
     body_sync(kThreads);
     mbarrier_wait(shared.scaled, scale_parity);
-    with_epilogue(phase, [&](auto kind, const auto& args) {
-      Tile::template finish<W, A, KV, kind.value>(args, inputs, partial, shared.scale, 0, rows, tile.first, tile.end, shared.places);
-    });
+    Stream::template finish<W, A, KV, Kind>(args, inputs, partial, shared.scale, 0, rows, tile.first, tile.end, shared.places);
     body_sync(kThreads);
   }
 }
@@ -75,13 +71,14 @@ KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Ti
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     if (shared.purposes[at.stage].ends_phase()) return;  // no tile for this block
     if (!shared.purposes[at.stage].is_set_aside()) continue;
-    if (found++ == 0) scratch = shared.ring + at.stage * Shared::kStageBytes;
+    if (found++ == 0) scratch = shared.ring + at.stage * Shared::Stream::kStageBytes;
   }
   if (threadIdx.x >= kThreads) return;
   const DecodeTiles tiles(phase, block.nx);
   for_each_tile(block, tiles.nx, tiles.ny, tiles.splits, kThreads, [&](Tile t) {
-    attention_decode_mma_after<A, KV, HeadDim, kThreads / kWarp, kPersistentAttentionStages, true>(
-        phase_args<AttentionArgs>(phase), t, scratch, static_cast<int>(tiles.splits), DecodeTiles::kMinEntries, [&] { mbarrier_wait(shared.open, open_parity); });
+    attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages, true>(phase_args<AttentionArgs>(phase), t, scratch,
+                                                                                 static_cast<int>(tiles.splits), DecodeTiles::kMinEntries,
+                                                                                 [&] { mbarrier_wait(shared.open, open_parity); });
   });
 }
 
@@ -110,9 +107,10 @@ KERNEL_FN void persistent_rows(const Phase& phase, Tile block, char* scratch) {
   }
 }
 
-// 384 threads; Shared::kBytes of shared memory. Warps 0-7 run the bodies.
-template <typename W, typename A, typename KV, int HeadDim, int Units, typename Shared>
-KERNEL_FN void persistent_program(const PersistentArgs& args, Tile tile, char* memory) {
+// 384 threads; PersistentShared::kBytes of shared memory. Warps 0-7 run the bodies.
+template <typename W, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
+KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
+  using Shared = PersistentShared<HeadDim, Units, TokenTiles, Stages, InFlight>;
   constexpr int kThreads = kStreamWarps * kWarp;
   const Shared shared(memory);
   const int warp = threadIdx.x / kWarp;
@@ -127,7 +125,7 @@ KERNEL_FN void persistent_program(const PersistentArgs& args, Tile tile, char* m
     case 1:
       return persistent_fetch_weights<Units>(args, shared);
     case 2:
-      return persistent_fetch_tokens(args, shared, rows, tile);
+      return persistent_fetch_tokens(args, shared, tile);
     case 3:
       return persistent_scale(args, shared, rows);
     default:
@@ -147,17 +145,19 @@ KERNEL_FN void persistent_program(const PersistentArgs& args, Tile tile, char* m
         fence_shared_async();  // its stages are filled by tensor copies again
         break;
       case kPhaseLinear:
-      case kPhaseLinearGlu:
-      case kPhaseLinearAdd:
-      case kPhaseLinearRope:
-        persistent_linear<typename Shared::Dense, W, A, KV>(phase, shared, rows, p & 1, at);
+        persistent_linear<W, A, KV, Epilogue::kPlain>(linear_args(phase), shared, rows, p & 1, at);
         held = at;
         break;
-      case kPhaseQuantized:
-      case kPhaseQuantizedGlu:
-      case kPhaseQuantizedAdd:
-      case kPhaseQuantizedRope:
-        if constexpr (Shared::Codes::kStageBytes > 0) persistent_linear<typename Shared::Codes, W, A, KV>(phase, shared, rows, p & 1, at);
+      case kPhaseLinearGlu:
+        persistent_linear<W, A, KV, Epilogue::kGlu>(linear_args(phase), shared, rows, p & 1, at);
+        held = at;
+        break;
+      case kPhaseLinearAdd:
+        persistent_linear<W, A, KV, Epilogue::kAdd>(linear_args(phase), shared, rows, p & 1, at);
+        held = at;
+        break;
+      case kPhaseLinearRope:
+        persistent_linear<W, A, KV, Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), shared, rows, p & 1, at);
         held = at;
         break;
       default:
@@ -181,17 +181,4 @@ KERNEL_FN void persistent_program(const PersistentArgs& args, Tile tile, char* m
   for (i32 p = max_of(count - 2, 0); p < count; ++p) args.sync[p] = args.sync[count + p] = 0;
   *ended = 0;
   args.times[count] = device_time();
-}
-
-template <typename W, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
-KERNEL_FN void persistent(const PersistentArgs& args, Tile tile, char* memory) {
-  using Shared = PersistentShared<HeadDim, BoxTile<W, Units, TokenTiles>, NoCodes, Stages, InFlight>;
-  persistent_program<W, A, KV, HeadDim, Units, Shared>(args, tile, memory);
-}
-
-// Linear layers with and without codes of one type, whose scales are of the operand type.
-template <typename Code, typename S, typename A, typename KV, int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
-KERNEL_FN void persistent_quantized(const PersistentArgs& args, Tile tile, char* memory) {
-  using Shared = PersistentShared<HeadDim, BoxTile<A, Units, TokenTiles>, CodeTile<Code, A, Units, TokenTiles>, Stages, InFlight>;
-  persistent_program<A, A, KV, HeadDim, Units, Shared>(args, tile, memory);
 }

@@ -18,16 +18,28 @@ struct StepRows {
   KERNEL_FN int of(i64 row_count) const { return row_count == kRowsTokens ? tokens : row_count == kRowsLogits ? logits : sequences; }
 };
 
-KERNEL_FN i64 units_of(const Phase& phase) {
-  i64 units = 0;
-  with_epilogue(phase, [&](auto kind, const auto& args) { units = stream_units_of<kind.value>(linear_of(args)); });
-  return units;
+template <typename Args>
+KERNEL_FN const Args& phase_args(const Phase& phase) {
+  return *reinterpret_cast<const Args*>(phase.args);
 }
-// First of eight weight rows: half 0 or 1 of a unit. It may lie beyond the matrix.
+KERNEL_FN bool is_linear(const Phase& phase) { return phase.body >= kPhaseLinear; }
+// Of a linear phase; the argument block of kPhaseLinearRope begins with it.
+KERNEL_FN const FusedLinearArgs& linear_args(const Phase& phase) { return phase_args<FusedLinearArgs>(phase); }
+
+KERNEL_FN i64 units_of(const Phase& phase) {
+  const FusedLinearArgs& linear = linear_args(phase);
+  return phase.body == kPhaseLinearGlu ? stream_units_of<Epilogue::kGlu>(linear) : stream_units_of<Epilogue::kPlain>(linear);
+}
+// First of eight weight rows: half 0 or 1 of a unit.
 KERNEL_FN i64 half_unit_row(const Phase& phase, i64 unit, int half) {
-  i64 row = 0;
-  with_epilogue(phase, [&](auto kind, const auto& args) { row = half_unit<kind.value>(args, unit, half).first; });
-  return row;
+  switch (phase.body) {
+    case kPhaseLinearGlu:
+      return half_unit<Epilogue::kGlu>(linear_args(phase), unit, half).first;
+    case kPhaseLinearRope:
+      return half_unit<Epilogue::kRope>(phase_args<LinearRopeArgs>(phase), unit, half).first;
+    default:
+      return half_unit<Epilogue::kPlain>(linear_args(phase), unit, half).first;
+  }
 }
 
 // --- The planning warp
@@ -106,8 +118,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
     if (is_linear(phase)) {
       const FusedLinearArgs& linear = linear_args(phase);
       const i64 units = units_of(phase);
-      const int depth = is_quantized(phase) ? Shared::Codes::kDepth : kStreamDepth;
-      const int chunks = static_cast<int>((linear.k + depth - 1) / depth);
+      const int chunks = static_cast<int>((linear.k + kStreamDepth - 1) / kStreamDepth);
       divide_units<Units>(rows.of(linear.row_count) > 0 ? static_cast<i32>(units) : 0, args.sync + count + p, tile, [&](i32 first, i32 end) {
         for (; first < end; first += Units) {
           const i32 tile_end = min_of(first + Units, end);
@@ -116,7 +127,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
         }
       });
     } else if (phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
-      constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kStages;
+      constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kScratchAt / Shared::Stream::kStageBytes;
       while (at.stage + kWanted > kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
     }
@@ -129,128 +140,72 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
 // The box of a chunk of K, and of eight rows from `row` on.
 KERNEL_FN BoxPlace box_place(u32 chunk, i64 row) { return {{0, chunk * (kStreamDepth / kBoxRun), static_cast<u32>(row)}}; }
 
-// The weights of a stage, whose arrival `landed` counts.
-template <typename Tile, typename Shared>
-struct WeightFetch;
-
-template <typename W, int Units, int TokenTiles, typename Shared>
-struct WeightFetch<BoxTile<W, Units, TokenTiles>, Shared> {
-  const void* map = nullptr;
-  i64 row[2 * Units];
-
-  KERNEL_FN void operator()(const Shared& shared, const Phase& phase, const StagePurpose& purpose, int units, u32 stage, u32 landed) {
-    if (purpose.chunk == 0) {
-      if (map != linear_args(phase).w_map) {
-        map = linear_args(phase).w_map;
-        tensor_map_acquire(map);
-      }
-#pragma unroll
-      for (int i = 0; i < 2 * Units; ++i)
-        if (i < 2 * units) row[i] = half_unit_row(phase, purpose.first + i / 2, i % 2);
-    }
-    mbarrier_expect_tx(landed, 2 * units * kBoxBytes);
-    const u32 destination = shared.ring_address + Shared::template stage_offset<BoxTile<W, Units, TokenTiles>>(stage);
-#pragma unroll
-    for (int i = 0; i < 2 * Units; ++i)
-      if (i < 2 * units) tensor_copy(destination + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), landed, kCacheFirstOut);
-  }
-};
-
-template <typename Code, typename A, int Units, int TokenTiles, typename Shared>
-struct WeightFetch<CodeTile<Code, A, Units, TokenTiles>, Shared> {
-  using Tile = CodeTile<Code, A, Units, TokenTiles>;
-
-  KERNEL_FN void operator()(const Shared& shared, const Phase& phase, const StagePurpose& purpose, int units, u32 stage, u32 landed) {
-    const FusedLinearArgs& linear = linear_args(phase);
-    const QuantizedGroups& groups = groups_of(phase);
-    mbarrier_expect_tx(landed, 2 * units * typename Tile::Part(linear, groups, 0, purpose.chunk).bytes());
-    const u32 destination = shared.ring_address + Shared::template stage_offset<Tile>(stage);
-    for (int i = 0; i < 2 * units; ++i) {
-      const i64 eight = min_of(half_unit_row(phase, purpose.first + i / 2, i % 2), linear.n - 1) / kFragmentRows;
-      typename Tile::Part(linear, groups, eight, purpose.chunk).copy(linear, groups, destination + i * Tile::kHalfBytes, landed);
-    }
-  }
-};
-template <typename Shared>
-struct WeightFetch<NoCodes, Shared> {
-  KERNEL_FN void operator()(const Shared&, const Phase&, const StagePurpose&, int, u32, u32) {}
-};
-
 template <int Units, typename Shared>
 KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared& shared) {
+  using Stream = typename Shared::Stream;
   if (threadIdx.x % kWarp != 0) return;
   const i32 count = static_cast<i32>(args.count);
   typename Shared::Position at, landing;  // landing: the oldest stage that may be on its way
-  u64 units_landing = 0;                  // four bits a stage, the oldest one lowest
-  int stages_landing = 0, in_flight = 0;  // in_flight: units
-  WeightFetch<typename Shared::Dense, Shared> dense;
-  WeightFetch<typename Shared::Codes, Shared> codes;
+  int in_flight = 0;
+  const void* map = nullptr;
+  i64 row[2 * Units];
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
     const u32 landed = shared.weights + at.stage * 8;
-    const int units = purpose.has_units() ? purpose.end - purpose.first : 0;
-    while (in_flight + units > Shared::kInFlight * Units || stages_landing == Shared::kStages) {
+    if (in_flight == Shared::kInFlight) {
       mbarrier_wait(shared.weights + landing.stage * 8, landing.parity);
       landing.advance();
-      in_flight -= static_cast<int>(units_landing & 15);
-      units_landing >>= 4;
-      --stages_landing;
-    }
-    units_landing |= static_cast<u64>(units) << 4 * stages_landing;
-    ++stages_landing;
-    in_flight += units;
-    const Phase& phase = shared.phase(purpose.phase);
-    if (!units) {
-      mbarrier_arrive(landed);
-    } else if (is_quantized(phase)) {
-      codes(shared, phase, purpose, units, at.stage, landed);
     } else {
-      dense(shared, phase, purpose, units, at.stage, landed);
+      ++in_flight;
+    }
+    if (purpose.has_units()) {
+      const int boxes = 2 * (purpose.end - purpose.first);
+      if (purpose.chunk == 0) {
+        const Phase& phase = shared.phase(purpose.phase);
+        if (map != linear_args(phase).w_map) {
+          map = linear_args(phase).w_map;
+          tensor_map_acquire(map);
+        }
+#pragma unroll
+        for (int i = 0; i < 2 * Units; ++i)
+          if (i < boxes) row[i] = half_unit_row(phase, purpose.first + i / 2, i % 2);
+      }
+      mbarrier_expect_tx(landed, boxes * kBoxBytes);
+#pragma unroll
+      for (int i = 0; i < 2 * Units; ++i)
+        if (i < boxes)
+          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), landed, kCacheFirstOut);
+    } else {
+      mbarrier_arrive(landed);
     }
     if (purpose.ends_phase()) ++ended;
   }
 }
 
-// The tokens of a stage.
-template <typename Shared>
-KERNEL_FN void fetch_boxes_of_tokens(const Shared& shared, const void* map, u32 chunk, u32 stage, u32 landed) {
-  using Tile = typename Shared::Dense;
-  const u32 destination = shared.ring_address + Shared::template stage_offset<Tile>(stage) + Tile::kWeightBytes;
-  mbarrier_expect_tx(landed, Tile::kTokenBytes);
-#pragma unroll
-  for (int m = 0; m < Tile::kTokenBytes / kBoxBytes; ++m)
-    tensor_copy(destination + m * kBoxBytes, map, box_place(chunk, m * kBoxRows), landed, kCacheNormal);
-}
-template <typename Shared>
-KERNEL_FN void fetch_rows_of_tokens(const Shared& shared, const FusedLinearArgs& linear, int tokens, u32 chunk, u32 stage, u32 landed) {
-  using Tile = typename Shared::Codes;
-  const i64 at = static_cast<i64>(chunk) * Tile::kDepth;
-  const u32 destination = shared.ring_address + Shared::template stage_offset<Tile>(stage) + Tile::kWeightBytes;
-  const u32 bytes = static_cast<u32>(min_of(i64{Tile::kDepth}, linear.k - at) * 2);
-  mbarrier_expect_tx(landed, tokens * bytes);
-  for (int t = 0; t < tokens; ++t)
-    bulk_copy(destination + t * Tile::kTokenRowBytes, static_cast<const char*>(linear.x) + (t * linear.k + at) * 2, bytes, landed);
-}
-
 // This warp also waits for the other blocks, opens each phase for the others, and clears what no block counts any more.
 template <typename Shared>
-KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared& shared, const StepRows& rows, Tile tile) {
+KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared& shared, Tile tile) {
+  using Stream = typename Shared::Stream;
   const int lane = threadIdx.x % kWarp;
   const i32 count = static_cast<i32>(args.count);
   typename Shared::Position at;
   i32 current = -1;
+  const void* map = nullptr;
   for (i32 ended = 0; ended < count; at.advance()) {
     mbarrier_wait(shared.claimed + at.stage * 8, at.parity);
     const StagePurpose purpose = shared.purposes[at.stage];
-    const Phase& phase = shared.phase(purpose.phase);
     const u32 landed = shared.tokens + at.stage * 8;
     if (purpose.phase != current) {
       current = purpose.phase;
+      const Phase& phase = shared.phase(current);
       if (lane == 0) {
-        if (is_linear(phase) && !is_quantized(phase)) tensor_map_acquire(linear_args(phase).x_map);
+        if (is_linear(phase)) {
+          map = linear_args(phase).x_map;
+          tensor_map_acquire(map);
+        }
         if (current > 0) grid_wait(args.sync + current - 1, tile.nx);
-        fence_global_async();  // what other blocks have written is seen by asynchronous copies, too
+        fence_global_async();  // what other blocks have written is seen by tensor copies, too
       }
       mbarrier_arrive_warp(shared.open);
       if (lane == 0 && tile.x == 0) {
@@ -259,13 +214,14 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
       }
     }
     if (lane == 0) {
-      if (!purpose.has_units()) {
+      if (purpose.has_units()) {
+        const u32 destination = shared.ring_address + at.stage * Stream::kStageBytes + Stream::kWeightBytes;
+        mbarrier_expect_tx(landed, Stream::kTokenBytes);
+#pragma unroll
+        for (int m = 0; m < Stream::kTokenBytes / kBoxBytes; ++m)
+          tensor_copy(destination + m * kBoxBytes, map, box_place(purpose.chunk, m * kBoxRows), landed, kCacheNormal);
+      } else {
         mbarrier_arrive(landed);
-      } else if (!is_quantized(phase)) {
-        fetch_boxes_of_tokens(shared, linear_args(phase).x_map, purpose.chunk, at.stage, landed);
-      } else if constexpr (Shared::Codes::kStageBytes > 0) {
-        const FusedLinearArgs& linear = linear_args(phase);
-        fetch_rows_of_tokens(shared, linear, min_of(rows.of(linear.row_count), Shared::Dense::kTokens), purpose.chunk, at.stage, landed);
       }
     }
     if (purpose.ends_phase()) ++ended;
@@ -282,7 +238,7 @@ KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared
     const Phase& phase = shared.phase(p);
     if (is_linear(phase)) {
       const FusedLinearArgs& linear = linear_args(phase);
-      const int tokens = min_of(rows.of(linear.row_count), Shared::Dense::kTokens);
+      const int tokens = min_of(rows.of(linear.row_count), Shared::Stream::kTokens);
 #pragma unroll 4
       for (int token = 0; token < tokens; ++token) {
         const float scale = row_scale_of(linear, token, lane);

@@ -1,63 +1,33 @@
 // The ring of a persistent kernel: what a stage holds, what it is for, and the shared memory of all roles.
 #pragma once
 
-#include "cuda/linear_quantized_stream.h"
+#include "cuda/linear_stream.h"
 #include "cuda/wgmma.h"
-
-template <typename Args>
-KERNEL_FN const Args& phase_args(const Phase& phase) {
-  return *reinterpret_cast<const Args*>(phase.args);
-}
-KERNEL_FN bool is_linear(const Phase& phase) { return phase.body >= kPhaseLinear; }
-KERNEL_FN bool is_quantized(const Phase& phase) { return phase.body >= kPhaseQuantized; }
-// Of a linear phase; the argument blocks of all of them begin with it.
-KERNEL_FN const FusedLinearArgs& linear_args(const Phase& phase) { return phase_args<FusedLinearArgs>(phase); }
-
-template <Epilogue Kind>
-struct EpilogueConstant {
-  static constexpr Epilogue value = Kind;
-};
-// run(kind, arguments) with those of a linear phase's epilogue.
-template <typename Run>
-KERNEL_FN void with_epilogue(const Phase& phase, Run run) {
-  switch (phase.body) {
-    case kPhaseLinearGlu:
-    case kPhaseQuantizedGlu:
-      return run(EpilogueConstant<Epilogue::kGlu>{}, linear_args(phase));
-    case kPhaseLinearAdd:
-    case kPhaseQuantizedAdd:
-      return run(EpilogueConstant<Epilogue::kAdd>{}, linear_args(phase));
-    case kPhaseLinearRope:
-    case kPhaseQuantizedRope:
-      return run(EpilogueConstant<Epilogue::kRope>{}, phase_args<LinearRopeArgs>(phase));
-    default:
-      return run(EpilogueConstant<Epilogue::kPlain>{}, linear_args(phase));
-  }
-}
 
 // Weights and tokens come in boxes of 8 rows x 256 columns (tensor maps of three dimensions: 64 columns, runs of 64, rows), which lie
 // as [row][4 runs of 128 bytes] under the 128-byte swizzle: pieces of 16 bytes change places by the run and the lowest bit of the row.
 // The sixteen rows of a unit are two boxes, each contiguous in memory.
 constexpr int kBoxRows = 8, kBoxRun = 64, kBoxRowBytes = kStreamDepth * 2, kBoxBytes = kBoxRows * kBoxRowBytes;
 
-template <typename W, int Units, int TokenTiles>
+template <int Units, int TokenTiles>
 struct BoxTile : StreamSums<Units, TokenTiles> {
   using Sums = StreamSums<Units, TokenTiles>;
   using Sums::sum;
   static constexpr int kWeightBytes = 2 * Units * kBoxBytes, kTokenBytes = TokenTiles * kBoxBytes;
-  static constexpr int kStageBytes = kWeightBytes + kTokenBytes, kAlignment = 1024;  // of a stage: that of the swizzle
+  static constexpr int kStageBytes = kWeightBytes + kTokenBytes;
 
   u32 offset;  // of this lane's eight values within a box
 
   // Warp w has columns 32 * w to 32 * w + 31; eight lanes read two rows of them without a bank conflict.
-  KERNEL_FN BoxTile(const Phase&, i64) {
+  KERNEL_FN BoxTile() {
     const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4, run = warp / 2;
     offset = row * kBoxRowBytes + run * 128 + ((warp % 2 * 4 + lane % 4) ^ (row % 2 * 4 + run)) * 16;
     this->clear();
   }
 
   // Adds the products of a stage, and arrives at `empty` when it is read. Tokens that do not exist give sums that nobody reads.
-  KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32) {
+  template <typename W>
+  KERNEL_FN void multiply(const char* stage, u32 empty) {
     const auto load = [&](int box) { return *reinterpret_cast<const uint4*>(stage + box * kBoxBytes + offset); };
     uint4 weight[2 * Units], token[TokenTiles];
 #pragma unroll
@@ -75,50 +45,6 @@ struct BoxTile : StreamSums<Units, TokenTiles> {
       }
     }
   }
-};
-
-// Codes, scales and zeros of quantized weights come in contiguous copies, as do tokens, a row each.
-KERNEL_FN const QuantizedGroups& groups_of(const Phase& phase) {
-  return phase.body == kPhaseQuantizedRope ? phase_args<QuantizedRopeArgs>(phase).groups : phase_args<QuantizedFusedArgs>(phase).groups;
-}
-
-template <typename Code, typename A, int Units, int TokenTiles>
-struct CodeTile : QuantizedStream<Code, A, A, Units, TokenTiles, kStreamWarps> {
-  using Stream = QuantizedStream<Code, A, A, Units, TokenTiles, kStreamWarps>;
-  static constexpr int kAlignment = 16;
-
-  KERNEL_FN CodeTile(const Phase& phase, i64 rows) : Stream(groups_of(phase), linear_args(phase).k, rows) {}
-
-  // Bytes of a half unit's part of a chunk, and where they begin.
-  struct Part {
-    u32 code_bytes, scale_bytes, zero_bytes;
-    i64 code_at, scale_at, zero_at;
-
-    KERNEL_FN Part(const FusedLinearArgs& linear, const QuantizedGroups& groups, i64 eight, u32 chunk) {
-      using Fragments = typename Stream::Fragments;
-      const u32 tiles = static_cast<u32>((linear.k + Fragments::kDepth - 1) / Fragments::kDepth), tile = chunk * kStreamWarps;
-      code_bytes = (tiles - tile < kStreamWarps ? tiles - tile : kStreamWarps) * Fragments::kBytes;
-      code_at = (eight * tiles + tile) * Fragments::kBytes;
-      const BlockGroups group_of(groups.group);
-      const u32 begin = chunk * Stream::kMaxGroups, blocks = static_cast<u32>(linear.k / 32);
-      const u32 end = begin + Stream::kMaxGroups < blocks ? begin + Stream::kMaxGroups : blocks;
-      const u32 first = group_of.of(begin), count = group_of.of(end - 1) - first + 1;
-      const i64 at = (eight * ((linear.k + groups.group - 1) / groups.group) + first) * kFragmentRows;
-      scale_bytes = count * kFragmentRows * sizeof(A), scale_at = at * static_cast<i64>(sizeof(A));
-      zero_bytes = groups.zeros ? count * kFragmentRows : 0, zero_at = at;
-    }
-    KERNEL_FN u32 bytes() const { return code_bytes + scale_bytes + zero_bytes; }
-    KERNEL_FN void copy(const FusedLinearArgs& linear, const QuantizedGroups& groups, u32 destination, u32 bar) const {
-      bulk_copy_streaming(destination, static_cast<const char*>(linear.w) + code_at, code_bytes, bar);
-      bulk_copy(destination + Stream::kCodeBytes, static_cast<const char*>(groups.scales) + scale_at, scale_bytes, bar);
-      if (zero_bytes) bulk_copy(destination + Stream::kCodeBytes + Stream::kScaleBytes, groups.zeros + zero_at, zero_bytes, bar);
-    }
-  };
-};
-
-// Where no weights are quantized.
-struct NoCodes {
-  static constexpr int kStageBytes = 0, kDepth = kStreamDepth;
 };
 
 // What a stage of the ring is for: a chunk of K of the units `first` .. `end` - 1; nothing; memory for the phase's body; or the phase ends.
@@ -148,26 +74,23 @@ struct RingPosition {
 
 constexpr int kPersistentAttentionStages = 2, kPhaseCopies = 16;
 
-// `InFlight`: whole stages of weights that are on their way at once. More would not come any faster, but wait in the queues of the memory system,
+// `InFlight`: stages whose weights are on their way at once. More would not come any faster, but wait in the queues of the memory system,
 // and there hold up what the blocks wait for: tokens, arrivals and the results of a phase.
-template <int HeadDim, typename DenseTile, typename QuantizedTile, int Stages, int InFlight>
+template <int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
 struct PersistentShared {
-  using Dense = DenseTile;
-  using Codes = QuantizedTile;
+  using Stream = BoxTile<Units, TokenTiles>;
   using Position = RingPosition<Stages>;
-  static constexpr int kStages = Stages, kInFlight = InFlight;
-  static constexpr int kStageBytes = Dense::kStageBytes > Codes::kStageBytes ? Dense::kStageBytes : Codes::kStageBytes;
+  static constexpr int kInFlight = InFlight;
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
-  static constexpr int kAttentionRingStages = (kAttentionBytes + kStageBytes - 1) / kStageBytes;
-  static constexpr int kScratchAt = Stages * kStageBytes;
-  static constexpr int kPhasesAt = kScratchAt + (Dense::kPartialBytes + 127) / 128 * 128;
+  static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
+  static constexpr int kScratchAt = Stages * Stream::kStageBytes;
+  static constexpr int kPhasesAt = kScratchAt + (Stream::kPartialBytes + 127) / 128 * 128;
   static constexpr int kPurposesAt = kPhasesAt + kPhaseCopies * static_cast<int>(sizeof(Phase));
   static constexpr int kScaleAt = kPurposesAt + Stages * static_cast<int>(sizeof(StagePurpose));
-  static constexpr int kPlacesAt = kScaleAt + Dense::kTokens * 4;
-  static constexpr int kBarriersAt = kPlacesAt + Dense::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
+  static constexpr int kPlacesAt = kScaleAt + Stream::kTokens * 4;
+  static constexpr int kBarriersAt = kPlacesAt + Stream::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
   static constexpr int kBytes = kBarriersAt + (4 * Stages + 2) * 8;
-  static_assert(kStageBytes == Dense::kStageBytes || kStageBytes >= Dense::kStageBytes + Dense::kAlignment, "room to align it");
-  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && InFlight <= Stages && Stages <= 16 && kBarriersAt % 8 == 0);
+  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && InFlight <= Stages && kBarriersAt % 8 == 0);
 
   char* ring;
   char* scratch;           // of bodies; attention takes stages of the ring
@@ -207,11 +130,6 @@ struct PersistentShared {
     mbarrier_init(scaled, kWarpArrivals);
     *places_table = nullptr;
     fence_barrier_init();
-  }
-  // From the beginning of the ring.
-  template <typename Tile>
-  KERNEL_FN static u32 stage_offset(u32 stage) {
-    return (stage * kStageBytes + Tile::kAlignment - 1) / Tile::kAlignment * Tile::kAlignment;
   }
   KERNEL_FN void wait_for(Position at) const {
     mbarrier_wait(weights + at.stage * 8, at.parity);

@@ -30,25 +30,21 @@ KERNEL_FN void zero_sums() {
   __builtin_ia32_tilezero(0), __builtin_ia32_tilezero(1), __builtin_ia32_tilezero(2), __builtin_ia32_tilezero(3);
 }
 // `sums`: four tiles, one behind the other.
-KERNEL_FN void load_sums(const float* sums) {
-  __builtin_ia32_tileloadd64(0, sums, kTileStride);
-  __builtin_ia32_tileloadd64(1, sums + 256, kTileStride);
-  __builtin_ia32_tileloadd64(2, sums + 512, kTileStride);
-  __builtin_ia32_tileloadd64(3, sums + 768, kTileStride);
-}
 KERNEL_FN void store_sums(float* sums) {
   __builtin_ia32_tilestored64(0, sums, kTileStride);
   __builtin_ia32_tilestored64(1, sums + 256, kTileStride);
   __builtin_ia32_tilestored64(2, sums + 512, kTileStride);
   __builtin_ia32_tilestored64(3, sums + 768, kTileStride);
 }
+// The rows' tiles pass by once for each pair of columns, while those of the columns stay in the L1: they are loaded
+// with the hint of data that is not used again soon.
 KERNEL_FN void multiply_bf16(const void* row0, const void* row1, const void* column0, const void* column1) {
-  __builtin_ia32_tileloadd64(4, row0, kTileStride);
+  __builtin_ia32_tileloaddt164(4, row0, kTileStride);
   __builtin_ia32_tileloadd64(6, column0, kTileStride);
   __builtin_ia32_tileloadd64(7, column1, kTileStride);
   __builtin_ia32_tdpbf16ps(0, 4, 6);
   __builtin_ia32_tdpbf16ps(1, 4, 7);
-  __builtin_ia32_tileloadd64(5, row1, kTileStride);
+  __builtin_ia32_tileloaddt164(5, row1, kTileStride);
   __builtin_ia32_tdpbf16ps(2, 5, 6);
   __builtin_ia32_tdpbf16ps(3, 5, 7);
 }

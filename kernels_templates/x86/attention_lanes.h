@@ -3,19 +3,16 @@
 // softmax).
 #pragma once
 
-#include "x86/attention.h"
+#include "x86/query_lanes.h"
 
-// Queries of one sequence and one KV head.
-struct QueryLanes {
-  static constexpr i64 kMost = 32;
-  i64 count = 0, first = 0, last = -1;  // entries that any of them sees
-  i64 row[kMost];                       // of q and out
-  i32 lane_first[kMost], lane_last[kMost];
-};
+constexpr i64 kMostLanes = 32;
 
 // 16 * kVectors lanes; unused ones see nothing.
-template <typename X, typename KV, int kVectors>
-KERNEL_FN void attend_lanes(const AttentionArgs& a, const QueryLanes& lanes, i64 slot, i64 kv_head) {
+// finish(lane, sums, stride, maximum, total) gets each lane's sums of weighted values, `stride` apart, the largest
+// score and the sum of the weights.
+template <typename KV, int kVectors, typename Finish>
+KERNEL_FN void attend_lanes(const AttentionArgs& a, const QueryLanes<kMostLanes>& lanes, i64 slot, i64 kv_head,
+                            const Finish& finish) {
   constexpr i64 kLanes = 16 * kVectors, kKeys = 32;
   constexpr int kBlock = 4;  // keys, or elements of V, whose sums are kept in registers
   const i64 d = a.kv.head_dim;
@@ -104,39 +101,27 @@ KERNEL_FN void attend_lanes(const AttentionArgs& a, const QueryLanes& lanes, i64
     for (; j + kBlock <= d; j += kBlock) accumulate_from.template operator()<kBlock>(j);
     for (; j < d; ++j) accumulate_from.template operator()<1>(j);
   }
-  for (i64 lane = 0; lane < lanes.count; ++lane) {
-    X* out = static_cast<X*>(a.out) + lanes.row[lane] * d;
-    const float inverse = 1.0f / total[lane / 16][lane % 16];
-    for (i64 j = 0; j < d; ++j) out[j] = from_float<X>(acc[j * kLanes + lane] * inverse);
-  }
+  for (i64 lane = 0; lane < lanes.count; ++lane)
+    finish(lane, acc + lane, kLanes, maximum[lane / 16][lane % 16], total[lane / 16][lane % 16]);
+}
+
+template <typename KV, typename Finish>
+KERNEL_FN void attend_few(const AttentionArgs& a, const QueryLanes<kMostLanes>& lanes, i64 slot, i64 kv_head,
+                          const Finish& finish) {
+  if (lanes.count > 16)
+    attend_lanes<KV, 2>(a, lanes, slot, kv_head, finish);
+  else
+    attend_lanes<KV, 1>(a, lanes, slot, kv_head, finish);
 }
 
 // Tile: x = query head, of which the first of each KV head does the work of all; y = kRows tokens.
 template <typename X, typename KV, i64 kRows>
 KERNEL_FN void attention_lanes(const AttentionArgs& a, Tile tile) {
-  const i64 group = a.heads / a.kv.kv_heads, head = tile.x;
-  if (head % group != 0) return;
-  const i64 end = min_of((static_cast<i64>(tile.y) + 1) * kRows, a.counts->rows[kRowsTokens]);
-  QueryLanes lanes;
-  i64 slot = -1;
-  const auto flush = [&] {
-    if (lanes.count > 16)
-      attend_lanes<X, KV, 2>(a, lanes, slot, head / group);
-    else if (lanes.count > 0)
-      attend_lanes<X, KV, 1>(a, lanes, slot, head / group);
-    lanes.count = 0;
-  };
-  for (i64 t = static_cast<i64>(tile.y) * kRows; t < end; ++t) {
-    const i64 token_slot = a.seq_slot[a.token_seq[t]], last = a.kv_index[t];
-    const i64 first = a.window > 0 ? max_of(0, last - a.window + 1) : 0;
-    for (i64 h = 0; h < group; ++h) {
-      if (lanes.count == QueryLanes::kMost || (lanes.count > 0 && token_slot != slot)) flush();
-      if (lanes.count == 0) slot = token_slot, lanes.first = first, lanes.last = last;
-      lanes.first = min_of(lanes.first, first), lanes.last = max_of(lanes.last, last);
-      lanes.row[lanes.count] = t * a.heads + head + h;
-      lanes.lane_first[lanes.count] = static_cast<i32>(first), lanes.lane_last[lanes.count] = static_cast<i32>(last);
-      ++lanes.count;
-    }
-  }
-  flush();
+  for_each_sequence<kMostLanes>(a, tile, kRows, [&](const QueryLanes<kMostLanes>& lanes, i64 slot, i64 kv_head) {
+    attend_few<KV>(a, lanes, slot, kv_head, [&](i64 lane, const float* sums, i64 stride, float, float total) {
+      X* out = static_cast<X*>(a.out) + lanes.row[lane] * a.kv.head_dim;
+      const float inverse = 1.0f / total;
+      for (i64 j = 0; j < a.kv.head_dim; ++j) out[j] = from_float<X>(sums[j * stride] * inverse);
+    });
+  });
 }

@@ -1,7 +1,7 @@
 // glu and the unfused elementwise kernels.
 #pragma once
 
-#include "x86/simd.h"
+#include "x86/operand.h"
 
 constexpr i64 kElementwiseTile = 1024;  // columns per tile; tile_cols in variants.inl
 
@@ -13,11 +13,11 @@ KERNEL_FN void glu(const GluArgs& a, Tile tile) {
   const i64 r = tile.y;
   if (r >= a.counts->rows[kRowsTokens]) return;
   const float *gate = a.gate + r * a.gate_stride, *up = a.up + r * a.up_stride;
-  X* out = static_cast<X*>(a.out) + r * a.inter;
+  const Operand<X> out = Operand<X>::at(a.out, a.inter);
   const i64 end = min_of((tile.x + 1) * kElementwiseTile, a.inter);
   i64 i = tile.x * kElementwiseTile;
-  for (; i + 16 <= end; i += 16) store16(out + i, silu16(load16(gate + i)) * load16(up + i));
-  for (; i < end; ++i) out[i] = from_float<X>(silu1(gate[i]) * up[i]);
+  for (; i + 16 <= end; i += 16) out.store16(r, i, silu16(load16(gate + i)) * load16(up + i));
+  for (; i < end; ++i) out.store1(r, i, silu1(gate[i]) * up[i]);
 }
 
 enum class Elementwise { kAdd, kMul, kSilu };

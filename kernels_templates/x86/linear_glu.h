@@ -20,8 +20,22 @@ template <typename W, typename X>
 KERNEL_FN void linear_glu_naive(const FusedLinearArgs& a, Tile tile) {
   const i64 row = tile.y, n = tile.x, half = a.n / 2;
   if (row >= a.counts->rows[a.row_count] || n >= half) return;
-  static_cast<X*>(a.out)[row * half + n] =
-      from_float<X>(silu1(dot_of_row<W, X>(a, row, n)) * dot_of_row<W, X>(a, row, half + n));
+  Operand<X>::at(a.out, half).store1(row, n, silu1(dot_of_row<W, X>(a, row, n)) * dot_of_row<W, X>(a, row, half + n));
+}
+
+// The second half of the projection begins with a block: its width is a multiple of 16.
+template <typename X, i64 kRows, i64 kColumns, i64 kDepth, typename Panels>
+KERNEL_FN void glu_products(const FusedLinearArgs& a, const AmxTile& t, Panels& panels, const Operand<X>& out,
+                            const auto& with_bias) {
+  alignas(64) float kept[kRows * kColumns * 2];
+  const auto finish = [&](i64 row, i64 block, f32x16 gate, f32x16 up) {
+    with_bias(block * kPackRows, gate, up);
+    out.store16(row, block * kPackRows, silu16(gate) * up);
+  };
+  RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
+  configure_tiles();
+  amx_products<GateAndUp, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  release_tiles();
 }
 
 template <typename W, typename X, i64 kRows, i64 kColumns, i64 kDepth>
@@ -29,26 +43,37 @@ KERNEL_FN void linear_glu_amx(const FusedLinearArgs& a, Tile tile) {
   const i64 half = a.n / 2;
   const AmxTile t = AmxTile::of(a, tile, half, kRows, kColumns);
   if (t.rows <= 0) return;
-  if (half % kPackRows != 0) {  // up does not begin with a block
-    for (i64 r = t.row; r < t.row + t.rows; ++r)
-      for (i64 n = t.first * kPackRows; n < min_of((t.first + t.count) * kPackRows, half); ++n)
-        linear_glu_naive<W, X>(a, Tile{static_cast<u32>(n), static_cast<u32>(r), 0});
-    return;
-  }
-  alignas(64) bf16 packed[kRows * kDepth];
-  alignas(64) float sums[kRows * kColumns * 2];
-  configure_tiles();
-  amx_products<X, PackedTiles, GateAndUp, kDepth, kColumns / 16>(static_cast<const X*>(a.x) + t.row * a.k, a.k, t.rows,
-                                                                 PackedTiles::of(a), t.first, t.count, t.blocks, packed,
-                                                                 nullptr, sums);
-  release_tiles();
-  const W* bias = static_cast<const W*>(a.bias);
-  for (i64 r = 0; r < t.rows; ++r) {
-    X* out = static_cast<X*>(a.out) + (t.row + r) * half + t.first * kPackRows;
-    for (i64 b = 0; b < t.count; ++b) {
-      f32x16 gate = amx_row<kColumns / 16>(sums, r, b, 0), up = amx_row<kColumns / 16>(sums, r, b, 1);
-      if (bias) gate += load16(bias + (t.first + b) * kPackRows), up += load16(bias + half + (t.first + b) * kPackRows);
-      store16(out + b * kPackRows, silu16(gate) * up);
+  if constexpr (!kInPanels<X>) {
+    if (half % kPackRows != 0) {
+      for (i64 r = t.row; r < t.row + t.rows; ++r)
+        for (i64 n = t.first * kPackRows; n < min_of((t.first + t.count) * kPackRows, half); ++n)
+          linear_glu_naive<W, X>(a, Tile{static_cast<u32>(n), static_cast<u32>(r), 0});
+      return;
     }
   }
+  const W* bias = static_cast<const W*>(a.bias);
+  const auto with_bias = [&](i64 n, f32x16& gate, f32x16& up) {
+    if (bias) gate += load16(bias + n), up += load16(bias + half + n);
+  };
+  DensePanels panels = DensePanels::of(a, nullptr, kDepth / kTileK);
+  glu_products<X, kRows, kColumns, kDepth>(a, t, panels, Operand<X>::at(a.out, half), with_bias);
+}
+
+// quantized_glu: the same with a quantized weight and no bias; inputs and outputs are panels.
+template <typename Code, typename S, typename X, i64 kRows, i64 kColumns, i64 kDepth>
+KERNEL_FN void quantized_glu_amx(const QuantizedFusedArgs& a, Tile tile) {
+  const FusedLinearArgs& l = a.linear;
+  const i64 half = l.n / 2;
+  const AmxTile t = AmxTile::of(l, tile, half, kRows, kColumns);
+  if (t.rows <= 0) return;
+  using Panels = UnpackedPanels<Code, S>;
+  alignas(64) char scratch[Panels::kScratch * kDepth / kTileK];
+  const LinearQuantizedArgs weight{.codes = l.w,
+                                   .scales = a.groups.scales,
+                                   .zeros = a.groups.zeros,
+                                   .k = l.k,
+                                   .group = a.groups.group,
+                                   .zero = a.groups.zero};
+  Panels panels = Panels::of(weight, scratch, kDepth / kTileK);
+  glu_products<X, kRows, kColumns, kDepth>(l, t, panels, Operand<X>::at(l.out, half), [](i64, f32x16&, f32x16&) {});
 }

@@ -76,7 +76,7 @@ KERNEL_FN void rope_kv_write(const RopeKvWriteArgs& a, Tile tile) {
   float normed[kMaxHeadDim];
   const auto head = [&](const float* x, const void* weight) {
     if (!weight) return x;
-    scale_row(x, static_cast<const W*>(weight), normed, d, inverse_rms(x, d, a.eps));
+    scale_row(x, static_cast<const W*>(weight), Operand<float>::at(normed, d), 0, 0, d, inverse_rms(x, d, a.eps));
     return static_cast<const float*>(normed);
   };
   if (h < a.heads) {

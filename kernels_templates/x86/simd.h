@@ -36,7 +36,8 @@ KERNEL_FN void store16(bf16* p, f32x16 v) {  // as from_float<bf16>
   store(p, __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, u16x16));
 }
 
-KERNEL_FN f32x16 splat(float v) { return f32x16{} + v; }
+// A difference: v + 0 would be an addition, for -0 + 0 is 0.
+KERNEL_FN f32x16 splat(float v) { return v - f32x16{}; }
 
 KERNEL_FN float sum(f32x16 v) {
   float s[8];

@@ -12,6 +12,9 @@ using namespace llm_abi;
 struct bf16 {
   u16 bits;
 };
+struct bf16_panels {  // bf16 in the order of x86/operand.h
+  u16 bits;
+};
 typedef _Float16 f16;
 
 struct Tile {

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include "plan/cpu_features.h"
 #include "runtime/cpu/thread_pool.h"
+#include "runtime/cpu/topology.h"
 
 namespace llmrt {
 namespace {
@@ -22,12 +22,6 @@ namespace fb = llm::fb;
 
 using Kernel = void (*)(const void* args, uint32_t x, uint32_t y,
                         uint32_t z);  // LLM_KERNEL in kernels_templates/x86/types.h
-
-int usable_cores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
 
 uint64_t available_memory() {
   if (FILE* f = std::fopen("/proc/meminfo", "r")) {
@@ -88,6 +82,7 @@ class CpuDevice : public Device {
     void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) return llm::Error{"cannot allocate " + std::to_string(bytes) + " bytes for " + what};
     madvise(data, size, MADV_HUGEPAGE);
+    interleave_pages(data, size);
     blocks_.push_back({data, size});
     return reinterpret_cast<DeviceAddress>(data);
   }
@@ -240,7 +235,7 @@ class CpuDevice : public Device {
 
 llm::Result<std::unique_ptr<Device>> make_cpu_device(int threads) {
   if (threads < 0 || threads > 4096) return llm::Error{"--threads must be 0 to 4096, found " + std::to_string(threads)};
-  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(threads == 0 ? usable_cores() : threads));
+  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(threads == 0 ? static_cast<int>(usable_cores().size()) : threads));
 }
 
 }  // namespace llmrt

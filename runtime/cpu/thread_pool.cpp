@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/cpu/topology.h"
+
 namespace llmrt {
 namespace {
 
@@ -19,8 +21,16 @@ inline void pause() {
 
 }  // namespace
 
+// With a core for each thread, workers keep to theirs: they find what the last launch left in its caches. The caller's thread is not the pool's
+// to move; the scheduler gives it the core that is left.
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { worker(); });
+  const std::vector<int> cores = usable_cores();
+  const bool pinned = static_cast<size_t>(threads) <= cores.size();
+  for (int i = 1; i < threads; ++i)
+    workers_.emplace_back([this, core = pinned ? cores[static_cast<size_t>(i)] : -1] {
+      if (core >= 0) pin_to_core(core);
+      worker();
+    });
 }
 
 ThreadPool::~ThreadPool() {

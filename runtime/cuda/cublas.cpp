@@ -24,6 +24,7 @@ int data_type(llm::ScalarType type) {
     case llm::ScalarType::kBF16:
       return kReal16BF;
     case llm::ScalarType::kF32:
+    case llm::ScalarType::kBF16Panels:  // of x86 alone
       break;
   }
   return kReal32F;

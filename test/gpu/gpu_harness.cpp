@@ -120,6 +120,7 @@ double rounded(double value, ScalarType type) {
     case ScalarType::kF16:
       return static_cast<float>(static_cast<_Float16>(static_cast<float>(value)));
     case ScalarType::kBF16:
+    case ScalarType::kBF16Panels:
       return from_bf16_bits(bf16_bits(static_cast<float>(value)));
     case ScalarType::kF32:
       break;
@@ -163,6 +164,35 @@ std::vector<double> decode(const std::vector<uint8_t>& bytes, ScalarType type) {
       values[i] = from_bf16_bits(v);
     }
   }
+  return values;
+}
+
+namespace {
+
+constexpr size_t kPanelRows = 32, kPanelColumns = 32;
+
+// Where element `index` of a row-major matrix stands in panels.
+size_t panel_index(size_t index, size_t width) {
+  const size_t row = index / width, column = index % width;
+  const size_t panel = row / kPanelRows * (width / kPanelColumns) + column / kPanelColumns;
+  return (panel * kPanelRows + row % kPanelRows) * kPanelColumns + column % kPanelColumns;
+}
+
+}  // namespace
+
+std::vector<double> OperandArray::stored(const std::vector<double>& values, int width, ScalarType type) {
+  if (type != ScalarType::kBF16Panels) return values;
+  const size_t columns = static_cast<size_t>(width), rows = values.size() / columns;
+  std::vector<double> panels((rows + kPanelRows - 1) / kPanelRows * kPanelRows * columns, NAN);
+  for (size_t i = 0; i < values.size(); ++i) panels[panel_index(i, columns)] = values[i];
+  return panels;
+}
+
+std::vector<double> OperandArray::values() const {
+  const std::vector<double> read = TypedArray::values();
+  if (type() != ScalarType::kBF16Panels) return read;
+  std::vector<double> values(size_);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = read[panel_index(i, static_cast<size_t>(width_))];
   return values;
 }
 

@@ -1,6 +1,7 @@
 // What the kernel tests share: device arrays with guards and poison, storage types on the host, launches, error limits.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -94,11 +95,27 @@ class TypedArray : public DeviceBytes {
       : TypedArray(gpu, encode(values, type), type) {}
   TypedArray(const Gpu& gpu, size_t count, ScalarType type) : DeviceBytes(gpu, count * bytes_of(type)), type_(type) {}
   std::vector<double> values() const { return decode(read(), type_); }
+  ScalarType type() const { return type_; }
 
  private:
   TypedArray(const Gpu& gpu, const std::vector<uint8_t>& bytes, ScalarType type)
       : DeviceBytes(gpu, bytes.data(), bytes.size()), type_(type) {}
   ScalarType type_;
+};
+
+// Operands [rows, width] of linear layers in device memory: row by row, or in panels (kernels_templates/x86/operand.h).
+class OperandArray : public TypedArray {
+ public:
+  OperandArray(const Gpu& gpu, const std::vector<double>& values, int width, ScalarType type)
+      : TypedArray(gpu, stored(values, width, type), type), size_(values.size()), width_(width) {}
+  OperandArray(const Gpu& gpu, size_t count, int width, ScalarType type)
+      : OperandArray(gpu, std::vector<double>(count, NAN), width, type) {}
+  std::vector<double> values() const;  // row by row
+
+ private:
+  static std::vector<double> stored(const std::vector<double>& values, int width, ScalarType type);
+  size_t size_;
+  int width_;
 };
 
 // Random values everywhere, for rates: constant ones draw less power, so that the clocks stay higher than a model lets them.

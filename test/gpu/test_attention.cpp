@@ -55,7 +55,8 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
   const size_t width = static_cast<size_t>(heads) * head_dim;
   // Query scores of standard deviation about 2: a softmax that neither ignores the scores nor picks one entry.
   const std::vector<double> q = random_values(rng, b.tokens * width, 2.0, ScalarType::kF32);
-  TypedArray device_q(gpu, q, ScalarType::kF32), out(gpu, b.tokens * width, instance.operand);
+  TypedArray device_q(gpu, q, ScalarType::kF32);
+  const OperandArray out(gpu, b.tokens * width, static_cast<int>(width), instance.operand);
   DeviceArray<float> workspace(gpu, splits > 1 ? b.tokens * heads * static_cast<size_t>(splits) * (head_dim + 2) : 0);
   const DeviceArray<u32> arrivals(gpu, std::vector<u32>(b.tokens * static_cast<size_t>(heads)));
   const double scale = 1.0 / std::sqrt(head_dim);

@@ -61,7 +61,8 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
   const int bucket = s.rows + 3;
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // and what stands in them must not matter
-  TypedArray device_x(gpu, bucket_x, instance.operand), device_w(gpu, stored_weights(instance, w, s.n, s.k), instance.weight),
+  const OperandArray device_x(gpu, bucket_x, s.k, instance.operand);
+  TypedArray device_w(gpu, stored_weights(instance, w, s.n, s.k), instance.weight),
       device_bias(gpu, bias, instance.weight);
   DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * s.n);
   DeviceArray<float> scales(gpu, row_scales(w, s.n, s.k));

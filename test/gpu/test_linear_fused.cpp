@@ -16,6 +16,7 @@ struct Shape {
 struct Options {
   bool bias, squares, norm;
   int group = 0;  // of quantized weights
+  bool zeros = false;
 };
 
 void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& with, Outcome& outcome) {
@@ -28,7 +29,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   const double eps = 1e-5;
   std::vector<double> x = random_values(rng, static_cast<size_t>(s.rows) * s.k, 1.0, operand);
   const bool fp8 = kernel.instance->variant->fp8_rows;
-  const QuantizedOnDevice codes(kernel, rng, s.n, s.k, with.group, with.bias);
+  const QuantizedOnDevice codes(kernel, rng, s.n, s.k, with.group, with.zeros);
   const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(s.n) * s.k, 1 / std::sqrt(s.k), weight);
   const std::vector<double> bias = random_values(rng, s.n, 1.0, weight), norm_weight = random_values(rng, s.n, 1.0, weight);
   std::vector<double> residual = random_values(rng, static_cast<size_t>(bucket) * s.n, 1.0, ScalarType::kF32);
@@ -41,9 +42,10 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k), x = fp8_x.values;
   const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
   const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
-  TypedArray device_x(gpu, bucket_x, operand), device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
+  const OperandArray device_x(gpu, bucket_x, s.k, operand);
+  TypedArray device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
-  TypedArray out(gpu, static_cast<size_t>(bucket) * width, glu ? operand : ScalarType::kF32);
+  const OperandArray out(gpu, static_cast<size_t>(bucket) * width, width, glu ? operand : ScalarType::kF32);
   TypedArray scaled(gpu, static_cast<size_t>(bucket) * s.n, operand);
   DeviceArray<float> squares_out(gpu, static_cast<size_t>(parts_out) * bucket);
   const auto counts = make_counts(gpu, s.rows, 1, 1);
@@ -97,6 +99,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
       }
       product[c] = sum * scale + (with.bias ? bias[c] : 0);
       limit[c] = sum_roundoff(*kernel.instance->variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+      if (kernel.instance->variant->rounds_operands) limit[c] += unit_roundoff(ScalarType::kBF16) * magnitude * scale;
     }
     std::vector<double> part_squares(parts_out), part_limits(parts_out);
     for (int c = 0; c < width; ++c) {
@@ -143,20 +146,22 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
   };
   for (const auto& [s, group] : {Case{{1, 272, 1024}, 128}, Case{{3, 80, 160}, 32}, Case{{8, 144, 2208}, 96}, Case{{13, 80, 1312}, 1312},
                                  Case{{2, 48, 64}, 64}, Case{{30, 112, 544}, 128}, Case{{1, 144, 4096}, 32}, Case{{7, 400, 736}, 256},
+                                 Case{{40, 192, 544}, 32}, Case{{75, 64, 1088}, 64}, Case{{33, 1088, 64}, 64},
                                  Case{{31, 528, 1152}, 128}, Case{{20, 48, 256}, 128}, Case{{29, 272, 896}, 896}, Case{{64, 304, 384}, 384},
                                  Case{{60, 80, 352}, 32}, Case{{100, 144, 640}, 128}, Case{{130, 272, 384}, 384},
                                  Case{{300, 400, 256}, 256}, Case{{70, 48, 1152}, 1152}}) {
-    if (v.fp8_rows && group < s.k) continue;
-    if (v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) continue;
+    const bool panels = kernel.instance->operand == ScalarType::kBF16Panels;
+    if ((v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) || (panels && s.n % 64 != 0) || (v.fp8_rows && group < s.k)) continue;
     if (s.k % v.k_multiple != 0 || group % v.k_multiple != 0) continue;
-    if (s.rows * s.n > 8000 && !v.flat_grid) continue;  // many tiles
-    const Options with = {number % 2 == 0, number % 3 != 0, number % 4 != 3, group};
+    if (s.rows * s.n > 40000 && !v.flat_grid) continue;  // many tiles
+    // With panels the layer has neither bias nor norms.
+    const Options with = {number % 2 == 0 && !panels, number % 3 != 0 && !panels, number % 4 != 3, group, number % 2 == 0};
     kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
     ++number;
     check_shape(kernel, rng, s, with, outcome);
     if (outcome.failure.empty()) continue;
     outcome.failure += " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k) + ", groups of " +
-                       std::to_string(group) + (with.bias ? ", bias, zeros" : "") + (with.squares ? ", squares" : "") + (with.norm ? ", norm" : "");
+                       std::to_string(group) + (with.bias ? ", bias" : "") + (with.zeros ? ", zeros" : "") + (with.squares ? ", squares" : "") + (with.norm ? ", norm" : "");
     break;
   }
   kernel.blocks = 0;
@@ -194,8 +199,9 @@ Outcome test_linear_fused(const Kernel& kernel, Rng& rng, bool timing) {
   for (const Shape& s : {Shape{1, 258, 896}, Shape{3, 98, 136}, Shape{8, 258, 1152}, Shape{17, 130, 328}, Shape{100, 258, 264}, Shape{2, 34, 24},
                          Shape{32, 96, 520}, Shape{130, 162, 40}, Shape{200, 64, 1096}, Shape{5, 1000, 72}, Shape{64, 800, 1160},
                          Shape{300, 1060, 72}, Shape{33, 259, 64}, Shape{129, 387, 200}, Shape{2300, 80, 72}, Shape{4400, 34, 24},
-                         Shape{40, 96, 544}, Shape{70, 160, 1056}, Shape{530, 32, 96}}) {
+                         Shape{40, 96, 544}, Shape{70, 160, 1056}, Shape{530, 32, 96}, Shape{40, 192, 544}, Shape{75, 128, 1056}}) {
     if (s.k % v.k_multiple != 0 || (glu && s.n % 2 != 0) || (v.flat_grid && v.max_rows && s.rows > v.max_rows)) continue;
+    if (kernel.instance->operand == ScalarType::kBF16Panels && s.n % 64 != 0) continue;  // outputs in panels
     if (s.rows * s.n > 30000 && !v.flat_grid) continue;  // many tiles
     const bool x86 = std::string(v.file).starts_with("x86/");  // its norms are launches of their own
     const Options with = {number % 2 == 0, number % 3 != 0 && !x86, number % 4 != 3};

@@ -34,7 +34,8 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
   const DeviceArray<signed char> int8_codes(gpu, int8.codes);
   const DeviceArray<float> int8_scales(gpu, int8.scales);
   const DeviceArray<int> int8_sums(gpu, int8.sums);
-  TypedArray device_x(gpu, bucket_x, instance.operand), scales(gpu, q.stored_scales(order), instance.weight);
+  const OperandArray device_x(gpu, bucket_x, static_cast<int>(q.k), instance.operand);
+  TypedArray scales(gpu, q.stored_scales(order), instance.weight);
   TypedArray device_bias(gpu, bias, ScalarType::kBF16);
   DeviceArray<u32> codes(gpu, q.stored_codes(order));
   DeviceArray<unsigned char> zeros(gpu, q.stored_zeros(order));

@@ -26,7 +26,7 @@ func.func @forward_t4(%tokens: tensor<?xi32>, %positions: tensor<?xi32>, %rows: 
   %c0 = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = f32}
   // CHECK: exec.launch @kv_write_head__kv_float grid [2, 4, 1] (read %counts, read %[[KR]], read %[[X]] + 32, read %token_seq, read %seq_slot, read %kv_index, read_write %kv0, read %block_table, 32, 1024, 16, 2, 4, 8, 16)
   %c1 = llm.kv_write %kr, %k into %c0 : tensor<?x8xf32>, tensor<?x8xf32>
-  // CHECK: exec.launch @attention_lanes_decode__x_float__kv_float
+  // CHECK: exec.launch @attention_split_decode__x_float__kv_float
   %a = llm.attention %qr, %c1 {heads = 2 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, window = 0 : i64, scale = 0.5 : f64, kv_element = f32}
       : (tensor<?x8xf32>) -> tensor<?x8xf32>
   // CHECK: exec.launch @silu_tile grid [1, 4, 1] (read %counts, read %[[A:[0-9]+]], null, write %[[S:[0-9]+]], 0, 8, 8, 0)

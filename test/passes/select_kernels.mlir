@@ -46,8 +46,8 @@ func.func @forward_t1(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi3
 func.func @forward_t512(%x: tensor<?x1024xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> tensor<?x1024xf32> attributes {llm.bucket = array<i64: 512, 8, 16>} {
   %w = llm.weight [#llm.part<"w" rows 0 to 1024 cols 0 to 1024>] : tensor<1024x1024xbf16>
   // SM61: llm.linear {{.*}} variant = "tiled_{{[0-9x]+}}"
-  // V3: llm.linear {{.*}} variant = "rows4"
-  // V4: llm.linear {{.*}} variant = "rows8"
+  // V3: llm.linear {{.*}} variant = "blocked"
+  // V4: llm.linear {{.*}} variant = "blocked_wide"
   // FORCED: llm.linear {{.*}} variant = "naive"
   // PARTLY: llm.linear {{.*}} variant = "tiled_32x64"
   %y = llm.linear %x, %w : (tensor<?x1024xf32>, tensor<1024x1024xbf16>) -> tensor<?x1024xf32>

@@ -279,7 +279,7 @@ const Corruption kCorruptions[] = {
     {"persistent_phases_offset", [](auto& p) { set_persistent(p).slots = {fb::Slot(8, 0, fb::SlotKind::phases)}; }, "phases in an impossible place"},
     {"phases_of_a_launch", [](auto& p) { set_persistent(p), launch(p, 0).slots = {fb::Slot(0, 0, fb::SlotKind::phases)}; }, "phases in an impossible place"},
     {"phase_none", [](auto& p) { set_persistent(p), launch(p, 1).phase_body = llm_abi::kPhaseNone; }, "a launch that is no phase of its persistent kernel"},
-    {"phase_unknown", [](auto& p) { set_persistent(p), launch(p, 1).phase_body = llm_abi::kPhaseQuantizedRope + 1; }, "a launch that is no phase of its persistent kernel"},
+    {"phase_unknown", [](auto& p) { set_persistent(p), launch(p, 1).phase_body = llm_abi::kPhaseLinearRope + 1; }, "a launch that is no phase of its persistent kernel"},
     {"phase_arguments", [](auto& p) { set_persistent(p), launch(p, 1).slots.resize(llm_abi::kPhaseSlots + 1); }, "a launch that is no phase of its persistent kernel"},
     {"map_on_x86", [](auto& p) { set_map(p), target(p).kind = fb::TargetKind::x86, target(p).modules[0]->object = kCodeSegment; }, "a tensor map of a target without the copy engine"},
     {"map_missing", [](auto& p) { set_map(p), launch(p, 0).slots = {fb::Slot(0, 1, fb::SlotKind::tensor_map)}; }, "an argument names a missing tensor map"},

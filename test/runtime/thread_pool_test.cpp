@@ -1,9 +1,14 @@
 #include "runtime/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <mutex>
+#include <set>
 #include <vector>
+
+#include "runtime/cpu/topology.h"
 
 namespace llmrt {
 namespace {
@@ -49,6 +54,43 @@ TEST(ThreadPool, LaunchesAreOrdered) {
     std::swap(buffers.from, buffers.to);
     for (uint64_t v : buffers.from) ASSERT_EQ(v, round);
   }
+}
+
+// Each worker keeps to a core of its own where there are enough; the caller's thread is left alone.
+TEST(ThreadPool, PinsWorkersAlone) {
+  const std::vector<int> cores = usable_cores();
+  ThreadPool pool(static_cast<int>(cores.size()));
+  struct Seen {
+    std::mutex mutex;
+    std::set<std::vector<int>> worker_cores;
+    pthread_t caller = pthread_self();
+  } seen;
+  for (int round = 0; round < 50; ++round)
+    pool.for_each_tile(
+        64,
+        [](const void* context, uint64_t) {
+          auto* s = static_cast<Seen*>(const_cast<void*>(context));
+          if (pthread_equal(pthread_self(), s->caller)) return;
+          const std::lock_guard lock(s->mutex);
+          s->worker_cores.insert(usable_cores());
+        },
+        &seen);
+  for (const std::vector<int>& of_worker : seen.worker_cores) EXPECT_EQ(of_worker.size(), 1u);
+  EXPECT_LT(seen.worker_cores.size(), cores.size());
+  EXPECT_EQ(usable_cores(), cores);
+}
+
+TEST(Topology, ReadsListsOfIds) {
+  EXPECT_EQ(parse_id_list("0\n"), std::vector<int>({0}));
+  EXPECT_EQ(parse_id_list("0-2,7,9-10\n"), std::vector<int>({0, 1, 2, 7, 9, 10}));
+  EXPECT_EQ(parse_id_list(""), std::vector<int>());
+  EXPECT_EQ(parse_id_list("x"), std::vector<int>());
+}
+
+TEST(Topology, InterleavedPagesHoldTheirContents) {
+  std::vector<char> memory(1 << 20, 5);
+  interleave_pages(memory.data(), memory.size());
+  EXPECT_EQ(memory.back(), 5);
 }
 
 TEST(ThreadPool, EndsWithoutWork) {

@@ -26,9 +26,6 @@ inline void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32
   std::memcpy(llm_test::block_shared() + shared_destination, source, bytes);
   llm_test::phase_update(bar, 0, -static_cast<int64_t>(bytes));
 }
-inline void bulk_copy_streaming(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
-  bulk_copy(shared_destination, source, bytes, bar);
-}
 inline void copy_async16_streaming(u32 shared_destination, const void* source, bool valid) {
   copy_async16(shared_destination, source, valid);
 }
