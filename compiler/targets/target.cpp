@@ -33,7 +33,7 @@ const std::vector<Target> kTargets = {
     {"sm_80", TargetKind::kCuda, "sm_80", 80, kAmpere, 163 * kKiB, 40960, 108, 1555, 19.5, 312, 1.5, kF16, kBF16, "", "A100"},
     {"sm_86", TargetKind::kCuda, "sm_86", 86, kAmpere, 99 * kKiB, 6144, 82, 936, 35.6, 71, 1.5, kF16, kBF16, "", "RTX 3090"},
     {"sm_89", TargetKind::kCuda, "sm_89", 89, kAda, 99 * kKiB, 73728, 128, 1008, 82.6, 165, 1.4, kF16, kBF16, "", "RTX 4090"},
-    {"sm_90", TargetKind::kCuda, "sm_90a", 90, kHopper, 227 * kKiB, 51200, 132, 4300, 67, 790, 1.3, kF16, kBF16, "", "H200", 3, 8},
+    {"sm_90", TargetKind::kCuda, "sm_90a", 90, kHopper, 227 * kKiB, 51200, 132, 4300, 67, 790, 1.3, kF16, kBF16, "", "H200", 1, 16},
     {"sm_100", TargetKind::kCuda, "sm_100", 100, kAda, 227 * kKiB, 129024, 148, 8000, 75, 2250, 1.3, kF16, kBF16, "", "B200"},
     {"sm_120", TargetKind::kCuda, "sm_120", 120, kAda, 99 * kKiB, 98304, 170, 1792, 105, 210, 1.3, kF16, kBF16, "", "RTX 5090"},
     {"x86-64-v3", TargetKind::kX86, "x86-64-v3", 0, llm::kAvx2, 0, 8192, 2, 30, 0.2, 0, 2, kF32, kF32, "", "AVX2 desktop", 0, 0, 32},
