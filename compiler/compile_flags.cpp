@@ -20,8 +20,9 @@ void CompileFlags::add(CLI::App& c, CompileOptions& o) {
   c.add_option("--kv-dtype", o.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")
       ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))->capture_default_str();
   c.add_option("--activations", o.activations, "Operands of linear layers: auto (the target's matrix type; int8 for quantized weights where that is faster), f32, "
-                                             "or int8 (as auto, and for quantized weights wherever it is possible)")
-      ->check(CLI::IsMember({"auto", "f32", "int8"}))->capture_default_str();
+                                             "int8 (as auto, and for quantized weights wherever it is possible), or fp8 (as auto, and e4m3 for weights in e4m3 "
+                                             "with a scale per row, where that is faster)")
+      ->check(CLI::IsMember({"auto", "f32", "int8", "fp8"}))->capture_default_str();
   c.add_option("--quantize", o.quantize, "Quantize the weights of a dense model when it is loaded: w4g128, w4g32 (4 bits, groups of 128 or 32 "
                "columns), w8 (8 bits), fp8 (e4m3); norms, biases, embedding and head stay as they are")
       ->check(CLI::IsMember({"w4g128", "w4g32", "w8", "fp8"}));

@@ -100,6 +100,7 @@ KERNEL_FN i64 int8_position(i64 k, i64 bits) {
 }
 
 constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
+constexpr float kGreatestE4m3 = 448.0f;
 
 // Index of the word with codes word * 32 / bits, ... of row n.
 KERNEL_FN i64 word_index(i64 n, i64 word, i64 k, i64 bits, i64 interleave) {

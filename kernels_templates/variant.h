@@ -78,18 +78,29 @@ struct Variant {
   int min_blocks = 0;      // __launch_bounds__: blocks that an SM must be able to hold; 1 leaves a block all registers, 0 is the compiler's
                            // choice (which may squeeze registers for occupancy)
   bool waits_itself = false;  // the body calls dependency_wait and dependency_trigger (cuda/ptx.h); else the wrapper does, before it
-  int x_box_rows = 0;      // linear: takes tensor maps of x and w, in boxes of so many rows x 128 bytes under the 128-byte swizzle
+  int x_box_rows = 0;      // linear: takes tensor maps of x and w, in boxes of so many rows x 128 bytes under the 128-byte swizzle (with
+                           // fp8_rows w in boxes of 64 bytes, its rows in eights)
   int w_box_rows = 0;
-  int k_splits = 1;        // linear: blocks that share the K of a tile; the last to finish adds their sums
+  int k_splits = 1;        // linear: blocks that share the K of a tile; the last to finish adds their sums, or the cluster that they are
   bool flat_grid = false;  // grid x counts all tiles, of rows and columns, and grid y is 1: blocks take tiles in an order of their own
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
   int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
   int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
+  bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
-  int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once; above 1 only with flat_grid
-                    // and waits_itself
+  int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once, or with k_splits (then as
+                    // many) one tile; above 1 only with flat_grid and waits_itself
 };
+
+// The same with activations in e4m3.
+constexpr Variant with_fp8_rows(Variant variant) {
+  variant.fp8_rows = true;
+  return variant;
+}
+
+// Row tiles are handed out in multiples of it.
+constexpr int row_tile_cluster(const Variant& variant) { return variant.k_splits > 1 ? 1 : variant.cluster; }
 
 // A row for quantized weights with these codes, in that order.
 constexpr Variant with_codes(Variant variant, uint32_t code_types, int interleave = 1) {

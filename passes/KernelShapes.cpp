@@ -52,6 +52,7 @@ void add_codes(KernelShape& s, mlir::Value weight) {
   const auto type = ops::quantized_of(weight);
   const auto shape = mlir::cast<mlir::RankedTensorType>(weight.getType()).getShape();
   s.weight = scalar_type(type.getScale()), s.code = type.storage(), s.group = type.getGroup();
+  s.fp8_rows = takes_fp8_activations(weight.getDefiningOp()->getParentOfType<mlir::ModuleOp>());
   s.interleave = quantized_order(weight.getDefiningOp()->getParentOfType<mlir::ModuleOp>(), type, shape[0], shape[1]);
 }
 
@@ -70,6 +71,11 @@ Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width) {
 bool keeps_float_activations(mlir::ModuleOp module) {
   auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
   return mode && mode.getValue() == "f32";
+}
+
+bool takes_fp8_activations(mlir::ModuleOp module) {
+  auto mode = module ? module->getAttrOfType<mlir::StringAttr>(kActivationsAttr) : mlir::StringAttr();
+  return mode && mode.getValue() == "fp8";
 }
 
 llm::ScalarType scalar_type(mlir::Type type) {

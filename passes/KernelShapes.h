@@ -41,6 +41,9 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket);
 // --activations f32: no operand is rounded.
 bool keeps_float_activations(mlir::ModuleOp module);
 
+// --activations fp8: those of weights in e4m3 may be rounded to e4m3.
+bool takes_fp8_activations(mlir::ModuleOp module);
+
 Bucket bucket_of(mlir::func::FuncOp function);
 
 }  // namespace llmc

@@ -91,24 +91,32 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
 bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
   const bool rounds = (v.row_scale || v.rounds_operands) && s.operand == ScalarType::kF32;
-  return s.family == v.family && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+  const bool fp8 = !v.fp8_rows || (s.fp8_rows && s.group >= s.k);
+  return s.family == v.family && fp8 && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
          v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
 }
 
 // The blocks that share a tile's K leave their sums in memory, and the last of them adds all: as fast as one block can read, behind two
-// round trips, which are about as long as a launch.
+// round trips, which are about as long as a launch. The blocks of a cluster each add a share of them, out of each other's shared memory.
 double join_us(const Target& target, const Variant& v) {
   if (v.k_splits == 1) return 0;
+  if (v.cluster > 1) return target.launch_us / 2;
   const double bytes = static_cast<double>(v.k_splits) * v.tile_rows * v.tile_cols * sizeof(float);
   const double block_gb_s = 2 * target.bandwidth_gb_s / target.units;
   return bytes / (block_gb_s * 1e3) + 2 * target.launch_us;
 }
 
+// The launch of fp8_rows, at half of the bandwidth: 16 bits are read, 8 written.
+double quantize_us(const Target& target, const Variant& v, const KernelShape& s) {
+  if (!v.fp8_rows) return 0;
+  return 3.0 * static_cast<double>(s.rows * s.k) / (target.bandwidth_gb_s * 1e3 / 2) + target.launch_us;
+}
+
 double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
   const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
-  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * v.cluster) * v.cluster, s.least_row_tiles)) : 1;
+  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * row_tile_cluster(v)) * row_tile_cluster(v), s.least_row_tiles)) : 1;
   const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
   // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
   const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);
@@ -118,7 +126,7 @@ double predict_us(const Target& target, const Variant& v, const KernelShape& s) 
   const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
   const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
   const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * (v.blocks_per_sm ? 1 : std::min(waves, 4.0));
-  return std::max(compute, memory) + join_us(target, v) + target.launch_us;
+  return std::max(compute, memory) + join_us(target, v) + quantize_us(target, v, s) + target.launch_us;
 }
 
 llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced, const Tuning* tuning) {
@@ -188,6 +196,7 @@ std::string args_struct(std::string_view family) {
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
       {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"}, {"dequantize", "DequantizeArgs"}, {"quantize_rows", "QuantizeRowsArgs"},
+      {"fp8_rows", "Fp8RowsArgs"},
       {"quantized_fused", "QuantizedFusedArgs"}, {"quantized_glu", "QuantizedFusedArgs"},
       {"quantized_add", "QuantizedFusedArgs"}, {"quantized_rope", "QuantizedRopeArgs"},
   };

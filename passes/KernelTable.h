@@ -27,6 +27,7 @@ struct KernelShape {
   std::optional<llm::CodeType> code = {};              // of quantized weights
   int64_t group = 0;                                   // their columns that share a scale
   int interleave = 0;                                  // their order in memory; 0: of no matter
+  bool fp8_rows = false;                               // activations may be rounded to e4m3 (--activations fp8)
   int64_t int8_group = 0;                              // columns of an activation in int8 that share a scale; 0: it has an operand type
 };
 

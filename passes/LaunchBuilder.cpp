@@ -88,8 +88,12 @@ LaunchBuilder& LaunchBuilder::pointer(const View& v, exec::Access access) {
 LaunchBuilder& LaunchBuilder::map(const View& v, mlir::Type element, int64_t rows, int64_t cols, int64_t box_rows) {
   constexpr int64_t kBoxBytes = 128;
   const int64_t bytes = element_bytes(element), stride = (v.stride ? v.stride : cols) * bytes;
-  slots_.push_back(exec::TensorMapAttr::get(builder_.getContext(), static_cast<int64_t>(pointers_.size()), v.offset, element, {cols, rows}, {stride},
-                                            {kBoxBytes / bytes, box_rows}, kBoxBytes));
+  return map(v, element, {cols, rows}, {stride}, {kBoxBytes / bytes, box_rows}, kBoxBytes);
+}
+
+LaunchBuilder& LaunchBuilder::map(const View& v, mlir::Type element, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides,
+                                  llvm::ArrayRef<int64_t> box, int64_t swizzle) {
+  slots_.push_back(exec::TensorMapAttr::get(builder_.getContext(), static_cast<int64_t>(pointers_.size()), v.offset, element, dims, strides, box, swizzle));
   pointers_.push_back(v.base);
   access_.push_back(exec::kRead);
   return *this;
@@ -112,7 +116,7 @@ LaunchBuilder& LaunchBuilder::f(double value) {
 
 void LaunchBuilder::emit(const llm::Variant& v, const KernelShape& shape, const Origin& origin, int64_t z) {
   int64_t grid[3] = {v.tile_cols ? ceil_div(shape.cols, v.tile_cols) : 1, v.tile_rows ? ceil_div(shape.rows, v.tile_rows) : 1, z};
-  if (v.flat_grid) grid[0] *= ceil_div(grid[1], v.cluster) * v.cluster * v.k_splits, grid[1] = 1;
+  if (v.flat_grid) grid[0] *= ceil_div(grid[1], row_tile_cluster(v)) * row_tile_cluster(v) * v.k_splits, grid[1] = 1;
   exec::KernelOp kernel = symbols_.kernel(v, shape);
   builder_.create<exec::LaunchOp>(builder_.getUnknownLoc(), mlir::FlatSymbolRefAttr::get(kernel), pointers_,
                                   builder_.getDenseI64ArrayAttr(grid), builder_.getArrayAttr(slots_), builder_.getDenseI8ArrayAttr(access_),

@@ -56,6 +56,9 @@ class LaunchBuilder {
   LaunchBuilder& read_write(const View& v) { return pointer(v, exec::kReadWrite); }
   // The tensor map of a [rows, cols] matrix that the kernel reads in boxes of box_rows x 128 bytes under the 128-byte swizzle.
   LaunchBuilder& map(const View& v, mlir::Type element, int64_t rows, int64_t cols, int64_t box_rows);
+  // One of any form: dims and box in elements, strides in bytes, the innermost first.
+  LaunchBuilder& map(const View& v, mlir::Type element, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, llvm::ArrayRef<int64_t> box,
+                     int64_t swizzle);
   LaunchBuilder& null();
   LaunchBuilder& i(int64_t value);
   LaunchBuilder& f(double value);

@@ -236,7 +236,7 @@ class ProgramLowering {
           l.write(result(o.getResult())).null();
           if (mlir::failed(row_scale(l, o))) return mlir::failure();
           l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(1);
-          tensor_maps(l, variant, o.getX(), o.getWeight());
+          tensor_maps(l, variant, views_[o.getX()], o.getX(), o.getWeight(), {.codes = weight(o.getWeight(), true), .scales = {}, .zeros = {}, .type = {}});
           return emit(l, op);
         })
         .Case([&](ops::DequantizeOp o) { return lower_dequantize(o); })
@@ -246,15 +246,17 @@ class ProgramLowering {
           if (mlir::failed(w)) return mlir::failure();
           const auto optional = [&](mlir::Value v) { v ? l.read(views_[v]) : l.null(); };
           const auto optional_weight = [&](mlir::Value v) { v ? l.read(weight(v, false)) : l.null(); };
-          l.read(counts()).read(views_[o.getX()]).read(w->codes);
+          const auto x = linear_input(op, o.getX());
+          if (mlir::failed(x)) return mlir::failure();
+          l.read(counts()).read(x->x).read(w->codes);
           optional_weight(o.getBias()), optional(o.getSquares()), optional(o.getResidual()), optional_weight(o.getNormWeight());
           l.write(result(o.getResult()));
           o.getScaled() ? l.write(result(o.getScaled())) : l.null();
           o.getSquaresOut() ? l.write(result(o.getSquaresOut(), square_stride(o))) : l.null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
-          split_k(l, o, o.getX(), width_of(o.getResult()));
-          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          split_k(l, o, o.getX(), width_of(o.getResult()), x->scales);
+          tensor_maps(l, chosen(o), x->x, o.getX(), o.getWeight(), *w);
           quantized_groups(l, *w);
           return emit(l, op);
         })
@@ -262,14 +264,16 @@ class ProgramLowering {
           auto l = launch();
           const auto w = linear_weight(op, o.getWeight());
           if (mlir::failed(w)) return mlir::failure();
-          l.read(counts()).read(views_[o.getX()]).read(w->codes);
+          const auto x = linear_input(op, o.getX());
+          if (mlir::failed(x)) return mlir::failure();
+          l.read(counts()).read(x->x).read(w->codes);
           o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
           o.getSquares() ? l.read(views_[o.getSquares()]) : l.null();
           l.null().null().write(result(o.getQOut())).null().null();
           l.i(row_count(o.getX())).i(mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]).i(width_of(o.getX()));
           l.i(o.getSquares() ? width_of(o.getSquares()) : 0).i(square_stride(o)).f(o.getEps().convertToDouble());
-          split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0]);
-          tensor_maps(l, chosen(o), o.getX(), o.getWeight());
+          split_k(l, o, o.getX(), mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0], x->scales);
+          tensor_maps(l, chosen(o), x->x, o.getX(), o.getWeight(), *w);
           l.read(views_[o.getTable()]).read(io("token_seq")).read(io("seq_slot")).read(io("kv_index"));
           kv_view(l, o.getCache(), exec::kWrite);
           l.i(o.getHeads()).i(width_of(o.getTable()) / 2);
@@ -364,6 +368,28 @@ class ProgramLowering {
     w.zeros.offset += static_cast<int64_t>(sections.zeros);
     return w;
   }
+  // What the chosen kernel reads as x: where it takes e4m3, codes and scales that a launch of their own makes before.
+  struct LinearInput {
+    View x, scales;  // scales: of e4m3
+  };
+  mlir::FailureOr<LinearInput> linear_input(mlir::Operation* op, mlir::Value x) {
+    const llm::Variant* variant = chosen(op);
+    if (!variant || !variant->fp8_rows) return LinearInput{views_[x], {}};
+    constexpr int64_t kAlignment = 256;
+    const int64_t rows = rows_of(x), width = width_of(x), scales = ceil_div(rows * width, kAlignment) * kAlignment;
+    View codes;
+    codes.base = builder_.create<exec::BufferOp>(builder_.getUnknownLoc(), exec::PtrType::get(builder_.getContext()),
+                                                 builder_.getI64IntegerAttr(scales + rows * static_cast<int64_t>(sizeof(float))),
+                                                 builder_.getStringAttr(layer_name(op->getLoc()) + " fp8"), mlir::IntegerAttr());
+    View scale = codes;
+    scale.offset = scales;
+    auto l = launch();
+    l.read(counts()).read(views_[x]).write(codes).write(scale).i(row_count(x)).i(width);
+    KernelShape shape{.family = "fp8_rows", .weight = {}, .operand = scalar_type(element_of(x)), .kv = {}};
+    shape.rows = rows, shape.cols = shape.k = width;
+    if (mlir::failed(emit_extra(l, shape, op))) return mlir::failure();
+    return LinearInput{codes, scale};
+  }
   // QuantizedGroups, behind the block of a dense layer.
   static void quantized_groups(LaunchBuilder& l, const LinearWeight& w) {
     if (!w.type) return;
@@ -433,10 +459,14 @@ class ProgramLowering {
     return emit_extra(b, shape, o);
   }
 
-  // FusedLinearArgs::partials and arrivals, where the chosen variant splits K.
-  void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width) {
+  // FusedLinearArgs::partials and arrivals, where the chosen variant splits K, or takes activations in e4m3.
+  void split_k(LaunchBuilder& l, mlir::Operation* o, mlir::Value x, int64_t width, const View& x_scales) {
     const llm::Variant* variant = chosen(o);
-    if (!variant || variant->k_splits == 1) {
+    if (x_scales.base) {
+      l.read(x_scales).null();
+      return;
+    }
+    if (!variant || variant->k_splits == 1 || variant->cluster > 1) {
       l.null().null();
       return;
     }
@@ -450,13 +480,28 @@ class ProgramLowering {
   }
 
   // x_map and w_map of LinearArgs and FusedLinearArgs, where the chosen variant takes them.
-  void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, mlir::Value x, mlir::Value w) {
+  // Of codes in the order of fragments a row of the map is eight rows of the weight, in elements of 16 bits.
+  void tensor_maps(LaunchBuilder& l, const llm::Variant* variant, const View& input, mlir::Value x, mlir::Value w, const LinearWeight& parts) {
     if (!variant || !variant->x_box_rows) {
       l.null().null();
       return;
     }
-    l.map(views_[x], element_of(x), rows_of(x), width_of(x), variant->x_box_rows);
-    l.map(weight(w, true), element_of(w), mlir::cast<mlir::RankedTensorType>(w.getType()).getShape()[0], width_of(x), variant->w_box_rows);
+    // Elements of a map have 16 bits, two of activations in e4m3.
+    l.map(input, element_of(x), rows_of(x), variant->fp8_rows ? width_of(x) / 2 : width_of(x), variant->x_box_rows);
+    const int64_t n = mlir::cast<mlir::RankedTensorType>(w.getType()).getShape()[0];
+    if (!parts.type) {
+      l.map(parts.codes, element_of(w), n, width_of(x), variant->w_box_rows);
+      return;
+    }
+    const auto bytes = static_cast<int64_t>(llm::fragment_rows_bytes(parts.type.storage(), static_cast<uint64_t>(width_of(x))));
+    if (variant->fp8_rows) {  // rows of 64 bytes, eight of them in a tile
+      constexpr int64_t kEight = llm::kFragmentRows, kRowBytes = llm::kFragmentAlignmentBits / 8;
+      const int64_t row_elements = kRowBytes / element_bytes(element_of(x));
+      l.map(parts.codes, element_of(x), {row_elements, bytes / kRowBytes, n / kEight}, {kRowBytes, bytes}, {row_elements, kEight, variant->w_box_rows / kEight},
+            kRowBytes);
+      return;
+    }
+    l.map(parts.codes, element_of(x), n / static_cast<int64_t>(llm::kFragmentRows), bytes / element_bytes(element_of(x)), variant->w_box_rows);
   }
 
   // LinearArgs::w_scale, where the chosen variant takes it.

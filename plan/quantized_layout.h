@@ -37,16 +37,22 @@ inline uint64_t code_bits(CodeType code) {
   return 4;
 }
 
+// In the order of fragments eight rows of codes stand together: so many bytes of them.
+constexpr uint64_t kFragmentRows = 8, kFragmentAlignmentBits = 512;
+inline uint64_t fragment_rows_bytes(CodeType code, uint64_t cols) {
+  return (cols * code_bits(code) + kFragmentAlignmentBits - 1) / kFragmentAlignmentBits * kFragmentAlignmentBits / 8 * kFragmentRows;
+}
+
 // Nothing if a size is zero or beyond 2^63.
 inline std::optional<QuantizedLayout> quantized_layout(const QuantizedShape& s) {
-  constexpr uint64_t kSectionAlignment = 256, kRowAlignmentBits = 128, kFragmentAlignmentBits = 512,
+  constexpr uint64_t kSectionAlignment = 256, kRowAlignmentBits = 128,
                      kMaxDim = uint64_t{1} << 40, kMaxBytes = uint64_t{1} << 62;
   if (s.rows == 0 || s.cols == 0 || s.group == 0 || s.rows > kMaxDim || s.cols > kMaxDim || s.interleave == 0)
     return std::nullopt;
   const auto align = [](uint64_t n, uint64_t to) { return (n + to - 1) / to * to; };
   const uint64_t rows = align(s.rows, s.interleave), groups = (s.cols + s.group - 1) / s.group;
   const uint64_t row_bytes =
-      align(s.cols * code_bits(s.code), s.interleave == 8 ? kFragmentAlignmentBits : kRowAlignmentBits) / 8;
+      align(s.cols * code_bits(s.code), s.interleave == kFragmentRows ? kFragmentAlignmentBits : kRowAlignmentBits) / 8;
   uint64_t codes = 0, scales = 0, zeros = 0;
   if (__builtin_mul_overflow(rows, row_bytes, &codes) || __builtin_mul_overflow(rows, groups, &zeros) ||
       __builtin_mul_overflow(zeros, s.scale_bytes, &scales) || codes > kMaxBytes || scales > kMaxBytes ||

@@ -108,8 +108,35 @@ KERNEL_FN bool wgmma_join_splits(const FusedLinearArgs& args, float (&sum)[Count
   return true;
 }
 
-template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, Epilogue Kind, int Splits,
-          int Cluster, typename Args>
+// The operands of a dense layer of W: 64 values in 128 bytes. Those of e4m3: linear_fp8_wgmma.h.
+template <typename W>
+struct WgmmaDense {
+  static constexpr int kDepth = kWgmmaDepth;
+  static constexpr bool kPromotes = false;  // sums are added up beside the products
+
+  KERNEL_FN static u64 weights(u32 shared_source) { return wgmma_operand(shared_source); }
+  // `Rows` rows of w, from row `row` on, of a step over K, as box i of a stage's BN.
+  template <int BN, int Rows, int Cluster>
+  KERNEL_FN static void copy(u32 stage_weights, u32 i, const void* map, u32 step, u32 row, u32 bar, u64 cache) {
+    const u32 to = stage_weights + i * Rows * kWgmmaRowBytes;
+    if constexpr (Cluster > 1) {
+      tensor_copy_everywhere<Cluster>(to, map, step * kDepth, row, bar, cache);
+    } else {
+      tensor_copy(to, map, step * kDepth, row, bar, cache);
+    }
+  }
+  // The products of a step; `first`: sums start from zero.
+  template <int N, int BN>
+  KERNEL_FN static void multiply(float (&sum)[N / 2], u64 x, u64 w, bool first) {
+#pragma unroll
+    for (u32 kk = 0; kk < kDepth / 16; ++kk) wgmma<W, N>(sum, x + kk * 2, w + kk * 2, (first ? 0u : 1u) | kk);
+  }
+  template <Epilogue Kind, int N, int HeadDim, typename Args>
+  KERNEL_FN static void scale(const Args&, float (&)[N / 2], WgmmaRows&, i64) {}
+};
+
+template <typename Operands, typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, Epilogue Kind,
+          int Splits, int Cluster, typename Args>
 KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
   const FusedLinearArgs& args = linear_of(all);
   constexpr int kN = kWgmmaColumns<BM, BN>, kBoxRows = kWgmmaBoxRows<BM, BN, Kind, Cluster>, kBoxes = BN / kBoxRows;
@@ -152,14 +179,14 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
   }
 
   // Share i of the work: tile i / Splits, and split i % Splits of its steps over K.
-  const u32 steps = (static_cast<u32>(args.k) + kWgmmaDepth - 1) / kWgmmaDepth;
+  const u32 steps = (static_cast<u32>(args.k) + Operands::kDepth - 1) / Operands::kDepth;
   const auto begin_of = [&](u32 i) { return steps * (i % Splits) / Splits; };
   const auto end_of = [&](u32 i) { return steps * (i % Splits + 1) / Splits; };
   const i64 width = Kind == Epilogue::kGlu ? args.n / 2 : args.n;
   const u32 column_tiles = static_cast<u32>((width + kOutputColumns - 1) / kOutputColumns);
 
   const auto copy_weights = [&](u32 stage, u32 step, u32 n) {
-    const u32 to = ring + stage * kStageBytes + kXBytes, bar = full + stage * 8, k = step * kWgmmaDepth;
+    const u32 to = ring + stage * kStageBytes + kXBytes, bar = full + stage * 8;
     const u32 column = n * kOutputColumns;
     constexpr u64 kCache = kOneRowTile ? kCacheFirstOut : kCacheNormal;
 #pragma unroll
@@ -173,11 +200,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         const u32 dim = column / 2 + (i / (2 * kOfHalf) * kOfHalf + i % kOfHalf) * kBoxRows;
         row = dim / kHalf * HeadDim + dim % kHalf + i / kOfHalf % 2 * kHalf;
       }
-      if constexpr (Cluster > 1) {
-        tensor_copy_everywhere<Cluster>(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
-      } else {
-        tensor_copy(to + i * kBoxRows * kWgmmaRowBytes, args.w_map, k, row, bar, kCache);
-      }
+      Operands::template copy<BN, kBoxRows, Cluster>(to, i, args.w_map, step, row, bar, kCache);
     }
   };
 
@@ -240,7 +263,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
     const int group = warp / 4 - 1;
     const int group_row = BM == 128 ? group * 64 : 0, group_column = BM == 128 ? 0 : group * kN;
     const u64 a0 = wgmma_operand(ring + group_row * kWgmmaRowBytes);
-    const u64 b0 = wgmma_operand(ring + kXBytes + group_column * kWgmmaRowBytes);
+    const u64 b0 = Operands::weights(ring + kXBytes + group_column * kWgmmaRowBytes);
     const auto release = [&](u32 stage) {
       if constexpr (Cluster > 1) {
         mbarrier_arrive_warp_everywhere<Cluster>(empty + stage * 8);
@@ -256,22 +279,37 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
       float sum[kN / 2];
       u32 last = 0;
       const u32 begin = begin_of(i), end = end_of(i);
+      if constexpr (Operands::kPromotes) {
+#pragma unroll
+        for (int j = 0; j < kN / 2; ++j) sum[j] = 0.0f;
+      }
       for (u32 step = begin; step < end; ++step) {
         mbarrier_wait(full + at.stage * 8, at.parity);
         const u64 offset = at.stage * (kStageBytes >> 4);
-        wgmma_fence();
+        if constexpr (Operands::kPromotes) {  // the other warpgroup multiplies meanwhile
+          float part[kN / 2];
+          wgmma_fence();
+          Operands::template multiply<kN, BN>(part, a0 + offset, b0 + offset, true);
+          wgmma_commit();
+          wgmma_wait<0>();
+          wgmma_finished(part);
+          release(at.stage);
 #pragma unroll
-        for (u32 kk = 0; kk < kWgmmaDepth / 16; ++kk)
-          wgmma<W, kN>(sum, a0 + offset + kk * 2, b0 + offset + kk * 2, (step - begin) | kk);
-        wgmma_commit();
-        wgmma_wait<1>();  // all but this step
-        if (step > begin) release(last);
-        last = at.stage;
+          for (int j = 0; j < kN / 2; ++j) sum[j] += part[j];
+        } else {
+          wgmma_fence();
+          Operands::template multiply<kN, BN>(sum, a0 + offset, b0 + offset, step == begin);
+          wgmma_commit();
+          wgmma_wait<1>();  // all but this step
+          if (step > begin) release(last);
+          last = at.stage;
+        }
         at.advance();
       }
       wgmma_wait<0>();
       wgmma_finished(sum);
-      if (Splits == 1 || begin < end) {
+      if (Operands::kPromotes) {
+      } else if (Splits == 1 || begin < end) {
         release(last);
       } else {  // a short K has no step for every split
 #pragma unroll
@@ -292,13 +330,14 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         mbarrier_arrive_warp(scale_empty + scale_at.stage * 8);
         scale_at.advance();
       }
+      const i64 column =
+          static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
+      Operands::template scale<Kind, kN, HeadDim>(all, sum, r, column);
       if constexpr (Splits > 1) {
         if (!wgmma_join_splits<Splits>(args, sum, i / Splits, i % Splits, group, flags + group)) continue;
       }
-      const i64 column =
-          static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
       if constexpr (Kind == Epilogue::kRope) {
-        store_rotated<W, KV, HeadDim, kN>(all, sum, r, column / 2);
+        store_rotated<W, KV, HeadDim, kN>(epilogue_of(all), sum, r, column / 2);
       } else {
         store_tile<W, A, Kind, kN>(args, sum, r, column);
       }
@@ -309,13 +348,13 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
 
 template <typename W, typename A, int BM, int BN, int Stages, Epilogue Kind, int Splits = 1, int Cluster = 1>
 KERNEL_FN void linear_wgmma(const FusedLinearArgs& args, Tile tile, char* shared) {
-  wgmma_tiles<W, A, A, 0, BM, BN, Stages, Kind, Splits, Cluster>(args, tile, shared);
+  wgmma_tiles<WgmmaDense<W>, W, A, A, 0, BM, BN, Stages, Kind, Splits, Cluster>(args, tile, shared);
 }
 
 // RoPE over whole heads of HeadDim.
 template <typename W, typename A, typename KV, int HeadDim, int BM, int BN, int Stages, int Splits = 1, int Cluster = 1>
 KERNEL_FN void linear_wgmma_rope(const LinearRopeArgs& args, Tile tile, char* shared) {
-  wgmma_tiles<W, A, KV, HeadDim, BM, BN, Stages, Epilogue::kRope, Splits, Cluster>(args, tile, shared);
+  wgmma_tiles<WgmmaDense<W>, W, A, KV, HeadDim, BM, BN, Stages, Epilogue::kRope, Splits, Cluster>(args, tile, shared);
 }
 
 // The family `linear`: the same with LinearArgs.

@@ -120,6 +120,15 @@ KERNEL_FN llm_abi::u32 bf16_pair_bits_of(float low, float high) {
 #endif
 }
 
+// e4m3, to the nearest, ties to even, at most 448; `low` in the low byte.
+#if __CUDA_ARCH__ >= 890
+KERNEL_FN llm_abi::u32 e4m3_pair_bits_of(float low, float high) {
+  llm_abi::u16 bits;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(bits) : "f"(high), "f"(low));
+  return bits;
+}
+#endif
+
 // sum + the products of four unsigned bytes with four signed ones.
 KERNEL_FN llm_abi::i32 dp4a(llm_abi::u32 bytes, llm_abi::u32 signed_bytes, llm_abi::i32 sum) {
 #if __CUDA_ARCH__ >= 610

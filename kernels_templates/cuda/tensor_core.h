@@ -123,6 +123,14 @@ KERNEL_FN void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) {
                : "memory");
 }
 
+#if __CUDA_ARCH__ >= 900
+// The other way round: lane l gives the address of row l % 8 of matrix l / 8.
+KERNEL_FN void stmatrix_x4(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r0), "r"(r1), "r"(r2), "r"(r3)
+               : "memory");
+}
+#endif
+
 // --- cp.async, sm_80
 // ----------------------------------------------------------------------------------------------------
 

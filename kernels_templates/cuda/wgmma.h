@@ -85,6 +85,17 @@ KERNEL_FN void mbarrier_arrive_warp_everywhere(u32 bar) {
         : "memory");
   }
 }
+// Where block `rank` of the cluster has what this one has at a shared address, and a float there.
+KERNEL_FN u32 cluster_address(u32 shared_source, u32 rank) {
+  u32 there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_source), "r"(rank));
+  return there;
+}
+KERNEL_FN float load_cluster(u32 there) {
+  float v;
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+  return v;
+}
 // A tensor copy into the shared memory of all blocks of the cluster, each of whose barriers counts the bytes.
 template <int Cluster>
 KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u32 column, u32 row, u32 bar, u64 cache) {
@@ -95,6 +106,15 @@ KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u
       : "memory");
 }
 
+template <int Cluster>
+KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, BoxPlace place, u32 bar, u64 cache) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6, %7;" ::"r"(shared_destination),
+      "l"(map), "r"(place.at[0]), "r"(place.at[1]), "r"(place.at[2]), "r"(bar), "h"(static_cast<u16>((1 << Cluster) - 1)), "l"(cache)
+      : "memory");
+}
+
 // --- wgmma m64nNk16, fp32 accumulate: D[64, N] += A[64, 16] . B[N, 16]^T, both operands in shared memory with 128-byte
 // rows of 64 values under the 128-byte swizzle. Lane l = 4 * g + t of warp w holds
 // d[4 * j + i] = D[16 * w + g + i / 2 * 8, 8 * j + 2 * t + i % 2].
@@ -102,6 +122,11 @@ KERNEL_FN void tensor_copy_everywhere(u32 shared_destination, const void* map, u
 // Rows of 128 bytes, groups of 8 rows 1024 bytes apart, 128-byte swizzle (layout type 1 in bits 62-63).
 KERNEL_FN u64 wgmma_operand(u32 shared_source) {
   constexpr u64 kLayout = 1ull << 62 | (1024ull >> 4) << 32 | 1ull << 16;
+  return kLayout | (shared_source & 0x3ffff) >> 4;
+}
+// Rows of 64 bytes, groups of 8 rows 512 bytes apart, 64-byte swizzle (layout type 2).
+KERNEL_FN u64 wgmma_operand64(u32 shared_source) {
+  constexpr u64 kLayout = 2ull << 62 | (512ull >> 4) << 32 | 1ull << 16;
   return kLayout | (shared_source & 0x3ffff) >> 4;
 }
 // The second operand B[N, 16] lying the other way round: one row of 128 bytes holds 64 values of n for one k, panels of 64 n
@@ -137,7 +162,23 @@ KERNEL_FN void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
 // D += A . B with A in registers, as mma_16816 has it for the 16 rows of each warp, and B from wgmma_operand_by_k.
 template <typename T, int N>
 KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
+// The same with B from wgmma_operand. Sums start from zero where `accumulate` is 0.
+template <typename T, int N>
+KERNEL_FN void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate);
 
+// m64nNk32 of e4m3 values, both operands in shared memory. The hardware keeps 14 bits or so of a sum (DeepSeek-V3, section 3.3.2):
+// sums of many products have to be added up elsewhere.
+template <int N>
+KERNEL_FN void wgmma_e4m3(float (&d)[N / 2], u64 a, u64 b, u32 accumulate);
+
+#define LLM_WGMMA_E4M3(N, SUMS, A, B, ACCUMULATE, ...)                                                                \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma_e4m3<N>(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {                                    \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " ACCUMULATE ", 0;\n"                                             \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" SUMS "}, " A ", " B ", p, 1, 1;\n}"     \
+                 : __VA_ARGS__                                                                                       \
+                 : "l"(a), "l"(b), "r"(accumulate));                                                                 \
+  }
 #define LLM_WGMMA(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                             \
   template <>                                                                                                        \
   KERNEL_FN void wgmma<T, N>(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {                                       \
@@ -156,6 +197,18 @@ KERNEL_FN void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b);
                  : __VA_ARGS__                                                                                       \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                              \
   }
+#define LLM_WGMMA_REGISTERS(T, TYPE, N, SUMS, A, B, ACCUMULATE, ...)                                                 \
+  template <>                                                                                                        \
+  KERNEL_FN void wgmma_registers<T, N>(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate) {                \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " ACCUMULATE ", 0;\n"                                             \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" SUMS "}, {" A "}, " B          \
+                 ", p, 1, 1, 0;\n}"                                                                                  \
+                 : __VA_ARGS__                                                                                       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));                             \
+  }
+#define LLM_WGMMA_REGISTERS_TYPES(N, ...)           \
+  LLM_WGMMA_REGISTERS(bf16, "bf16", N, __VA_ARGS__) \
+  LLM_WGMMA_REGISTERS(f16, "f16", N, __VA_ARGS__)
 #define LLM_WGMMA_BY_K_TYPES(N, ...)           \
   LLM_WGMMA_BY_K(bf16, "bf16", N, __VA_ARGS__) \
   LLM_WGMMA_BY_K(f16, "f16", N, __VA_ARGS__)
@@ -188,9 +241,14 @@ LLM_WGMMA_TYPES(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
 LLM_WGMMA_TYPES(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
 LLM_WGMMA_TYPES(224, LLM_SUMS112, "%112", "%113", "%114", LLM_D64(0), LLM_D32(64), LLM_D16(96))
 LLM_WGMMA_TYPES(256, LLM_SUMS128, "%128", "%129", "%130", LLM_D64(0), LLM_D64(64))
+LLM_WGMMA_E4M3(128, LLM_SUMS64, "%64", "%65", "%66", LLM_D64(0))
+LLM_WGMMA_E4M3(192, LLM_SUMS96, "%96", "%97", "%98", LLM_D64(0), LLM_D32(64))
 LLM_WGMMA_BY_K_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", LLM_D16(0))
 LLM_WGMMA_BY_K_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", LLM_D32(0))
 LLM_WGMMA_BY_K_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", LLM_D64(0))
 LLM_WGMMA_BY_K_TYPES(256, LLM_SUMS128, "%128, %129, %130, %131", "%132", LLM_D64(0), LLM_D64(64))
+LLM_WGMMA_REGISTERS_TYPES(32, LLM_SUMS16, "%16, %17, %18, %19", "%20", "%21", LLM_D16(0))
+LLM_WGMMA_REGISTERS_TYPES(64, LLM_SUMS32, "%32, %33, %34, %35", "%36", "%37", LLM_D32(0))
+LLM_WGMMA_REGISTERS_TYPES(128, LLM_SUMS64, "%64, %65, %66, %67", "%68", "%69", LLM_D64(0))
 
 #endif  // sm_90

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "runtime/cuda/tensor_map.h"
+#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 
@@ -224,7 +225,8 @@ void Kernel::launch_bytes(const void* args, int64_t columns, int64_t rows, int64
   unsigned grid_x = tiles(columns, v.tile_cols), grid_y = tiles(rows, v.tile_rows);
   const auto cluster = static_cast<unsigned>(v.cluster);
   const auto whole_clusters = [&](unsigned n) { return (n + cluster - 1) / cluster * cluster; };
-  if (v.flat_grid) grid_x *= whole_clusters(grid_y) * static_cast<unsigned>(v.k_splits), grid_y = 1;
+  const auto row_tiles = [&](unsigned n) { return v.k_splits > 1 ? n : whole_clusters(n); };
+  if (v.flat_grid) grid_x *= row_tiles(grid_y) * static_cast<unsigned>(v.k_splits), grid_y = 1;
   if (v.blocks_per_sm) grid_x = std::min(grid_x, whole_clusters(static_cast<unsigned>(blocks ? blocks : v.blocks_per_sm * gpu->units)));
   void* parameters[] = {const_cast<void*>(args)};
   gpu->check(gpu->driver->cuLaunchKernel(function, grid_x, grid_y,
@@ -260,19 +262,34 @@ LinearMaps::LinearMaps(const Kernel& kernel, const void* x, int64_t rows, const 
   constexpr uint32_t kBoxBytes = 128;
   CUtensorMap maps[2];
   int i = 0;
-  for (const auto& [base, map_rows, type, box_rows] : {std::tuple{x, rows, kernel.instance->operand, v.x_box_rows},
-                                                       std::tuple{w, n, kernel.instance->weight, v.w_box_rows}}) {
+  const ScalarType operand = kernel.instance->operand;
+  const int64_t code_elements = (k * (v.code_types ? bits_of(kernel.instance->code) : 0) + 511) / 512 * 256;  // of eight rows
+  const auto write = [&](const llmrt::TensorMap& map) {
+    const auto encoded = llmrt::encode_tensor_map(*kernel.gpu->driver, map);
+    if (!encoded) fail(encoded.error().message);
+    maps[i++] = *encoded;
+  };
+  if (v.fp8_rows) {  // bytes as pairs; of the codes rows of 64 bytes, eight rows of a tile, eights
+    const auto tiles = static_cast<uint64_t>(k / 64);
+    write({reinterpret_cast<uint64_t>(x), operand, {static_cast<uint64_t>(k / 2), static_cast<uint64_t>(rows)}, {static_cast<uint64_t>(k)},
+           {64, static_cast<uint32_t>(v.x_box_rows)}, kBoxBytes});
+    write({reinterpret_cast<uint64_t>(w), operand, {32, tiles * 8, static_cast<uint64_t>(n / 8)}, {64, tiles * 512},
+           {32, 8, static_cast<uint32_t>(v.w_box_rows / 8)}, 64});
+    maps_.write(maps, sizeof(maps));
+    return;
+  }
+  for (const auto& [base, map_rows, map_columns, type, box_rows] :
+       {std::tuple{x, rows, k, operand, v.x_box_rows}, v.code_types ? std::tuple{w, n / 8, code_elements, operand, v.w_box_rows}
+                                                                    : std::tuple{w, n, k, kernel.instance->weight, v.w_box_rows}}) {
     const auto element = static_cast<uint32_t>(bytes_of(type));
-    const auto columns = static_cast<uint64_t>(k);
+    const auto columns = static_cast<uint64_t>(map_columns);
     const llmrt::TensorMap map = {reinterpret_cast<uint64_t>(base),
                                   type,
                                   {columns, static_cast<uint64_t>(map_rows)},
                                   {columns * element},
                                   {kBoxBytes / element, static_cast<uint32_t>(box_rows)},
                                   kBoxBytes};
-    const auto encoded = llmrt::encode_tensor_map(*kernel.gpu->driver, map);
-    if (!encoded) fail(encoded.error().message);
-    maps[i++] = *encoded;
+    write(map);
   }
   maps_.write(maps, sizeof(maps));
 }
@@ -309,7 +326,7 @@ Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   if (family == "linear") return test_linear(kernel, rng, timing);
   if (family == "linear_rope" || family == "quantized_rope") return test_linear_rope(kernel, rng, timing);
   if (family == "linear_quantized" || family == "repack" || family == "quantize" || family == "dequantize" || family == "group_order" || family == "gather_columns" ||
-      family == "quantize_rows")
+      family == "quantize_rows" || family == "fp8_rows")
     return test_quantized(kernel, rng, timing);
   if (family.starts_with("linear_") || family.starts_with("quantized_")) return test_linear_fused(kernel, rng, timing);
   if (family == "attention") return test_attention(kernel, rng, timing);

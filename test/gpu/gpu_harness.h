@@ -185,7 +185,7 @@ struct Outcome {
 class SplitSums {
  public:
   SplitSums(const Gpu& gpu, const llm::Variant& variant, int64_t rows, int64_t columns)
-      : tiles_(variant.k_splits > 1 ? count(rows, variant.tile_rows) * count(columns, variant.tile_cols) : 0),
+      : tiles_(variant.k_splits > 1 && variant.cluster == 1 ? count(rows, variant.tile_rows) * count(columns, variant.tile_cols) : 0),
         partials_(gpu, static_cast<size_t>(tiles_) * variant.k_splits * variant.tile_rows * variant.tile_cols),
         arrivals_(gpu, std::vector<llm_abi::u32>(static_cast<size_t>(tiles_) * 2)) {}
   float* partials() const { return tiles_ ? partials_.get() : nullptr; }

@@ -3,7 +3,8 @@
 //
 //   kernel_bundle --kernels DIR --arch sm_61,sm_90a [--filter TEXT] [--define NAME] [-o FILE] [--verbose]
 //
-// Prints registers, spills and compile time of each instance with --verbose, and always those with spills. The file:
+// Prints registers, spills and compile time of each instance with --verbose, and always those with spills or with
+// serialized wgmma. The file:
 // records of "arch entry cubin_bytes ptx_bytes\n", cubin, PTX. A real architecture that the test machine is not needs
 // its PTX only: the cubin is kept for sm_90a.
 #include <chrono>
@@ -101,6 +102,11 @@ int main(int argc, char** argv) {
                     instance.entry().c_str(), number_before(code->log, "registers"), spills, stack, ms,
                     code->ptx.size(), code->cubin.size());
         std::fflush(stdout);
+      }
+      // Asynchronous products that the assembler makes wait for each other.
+      if (const size_t serialized = code->log.find("(C75"); serialized != std::string::npos) {
+        const size_t begin = code->log.rfind('\n', serialized) + 1;
+        std::printf("%s\n", code->log.substr(begin, code->log.find('\n', serialized) - begin).c_str());
       }
       if (out) {
         const bool keep_cubin = arch_name == "sm_90a";

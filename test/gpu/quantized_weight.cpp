@@ -151,6 +151,8 @@ llm_abi::QuantizedGroups QuantizedOnDevice::groups() const {
   return {scales_.ptr(), weight_.zeros.empty() ? nullptr : zeros_.get(), weight_.group, static_cast<i64>(weight_.zero)};
 }
 
+double sum_roundoff(const llm::Variant& variant) { return variant.fp8_rows ? 0x1p-16 : 0x1p-24; }
+
 i64 interleave_of(const KernelInstance& instance) { return instance.variant->interleave; }
 
 }  // namespace llm_test

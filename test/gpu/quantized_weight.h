@@ -53,6 +53,10 @@ class QuantizedOnDevice {
   DeviceArray<unsigned char> zeros_;
 };
 
+// Relative error of a sum of products, for each of its rounding steps: fp32. (Products of e4m3 on Hopper keep 13 bits of fraction of the
+// largest term of 128; the emulator adds them in fp32.)
+double sum_roundoff(const llm::Variant& variant);
+
 // The order that a kernel reads: its variant's.
 llm_abi::i64 interleave_of(const KernelInstance& instance);
 

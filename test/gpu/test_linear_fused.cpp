@@ -2,7 +2,7 @@
 // (rounded) inputs.
 #include <cmath>
 
-#include "test/gpu/quantized_weight.h"
+#include "test/gpu/fp8_values.h"
 
 namespace llm_test {
 namespace {
@@ -27,7 +27,8 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   const bool glu = family.ends_with("_glu"), add = family.ends_with("_add"), norm = add && with.norm;
   const int width = glu ? s.n / 2 : s.n, bucket = s.rows + 3, parts_in = 5, parts_out = (s.n + 15) / 16;
   const double eps = 1e-5;
-  const std::vector<double> x = random_values(rng, static_cast<size_t>(s.rows) * s.k, 1.0, operand);
+  std::vector<double> x = random_values(rng, static_cast<size_t>(s.rows) * s.k, 1.0, operand);
+  const bool fp8 = kernel.instance->variant->fp8_rows;
   const QuantizedOnDevice codes(kernel, rng, s.n, s.k, with.group, with.zeros);
   const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(s.n) * s.k, 1 / std::sqrt(s.k), weight);
   const std::vector<double> bias = random_values(rng, s.n, 1.0, weight), norm_weight = random_values(rng, s.n, 1.0, weight);
@@ -37,6 +38,10 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
 
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // rows beyond the true count must not matter
+  Fp8Values fp8_x;
+  if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k), x = fp8_x.values;
+  const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
+  const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
   const OperandArray device_x(gpu, bucket_x, s.k, operand);
   TypedArray device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);
@@ -46,10 +51,11 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   const auto counts = make_counts(gpu, s.rows, 1, 1);
   gpu.announce(kernel.instance->entry() + " at " + std::to_string(s.rows) + " x " + std::to_string(s.n) + " x " +
                std::to_string(s.k));
-  const LinearMaps maps(kernel, device_x.ptr(), bucket, device_w.ptr(), s.n, s.k);
+  const void* kernel_x = fp8 ? device_fp8.ptr() : device_x.ptr();
+  const LinearMaps maps(kernel, kernel_x, bucket, quantized ? codes.codes() : device_w.ptr(), s.n, s.k);
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, width);
   const FusedLinearArgs args = {counts.get(),
-                                device_x.ptr(),
+                                kernel_x,
                                 device_w.ptr(),
                                 with.bias ? device_bias.ptr() : nullptr,
                                 with.squares ? device_squares.ptr<float>() : nullptr,
@@ -64,7 +70,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
                                 with.squares ? parts_in : 0,
                                 bucket,
                                 eps,
-                                splits.partials(),
+                                fp8 ? fp8_scales.get() : splits.partials(),
                                 splits.arrivals(),
                                 maps.x(),
                                 maps.w()};
@@ -92,7 +98,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
         sum += term, magnitude += std::abs(term);
       }
       product[c] = sum * scale + (with.bias ? bias[c] : 0);
-      limit[c] = 0x1p-24 * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+      limit[c] = sum_roundoff(*kernel.instance->variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
       if (kernel.instance->variant->rounds_operands) limit[c] += unit_roundoff(ScalarType::kBF16) * magnitude * scale;
     }
     std::vector<double> part_squares(parts_out), part_limits(parts_out);
@@ -140,9 +146,14 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
   };
   for (const auto& [s, group] : {Case{{1, 272, 1024}, 128}, Case{{3, 80, 160}, 32}, Case{{8, 144, 2208}, 96}, Case{{13, 80, 1312}, 1312},
                                  Case{{2, 48, 64}, 64}, Case{{30, 112, 544}, 128}, Case{{1, 144, 4096}, 32}, Case{{7, 400, 736}, 256},
-                                 Case{{40, 192, 544}, 32}, Case{{75, 64, 1088}, 64}, Case{{33, 1088, 64}, 64}}) {
+                                 Case{{40, 192, 544}, 32}, Case{{75, 64, 1088}, 64}, Case{{33, 1088, 64}, 64},
+                                 Case{{31, 528, 1152}, 128}, Case{{20, 48, 256}, 128}, Case{{29, 272, 896}, 896}, Case{{64, 304, 384}, 384},
+                                 Case{{60, 80, 352}, 32}, Case{{100, 144, 640}, 128}, Case{{130, 272, 384}, 384},
+                                 Case{{300, 400, 256}, 256}, Case{{70, 48, 1152}, 1152}}) {
     const bool panels = kernel.instance->operand == ScalarType::kBF16Panels;
-    if ((v.max_rows && s.rows > 2 * v.max_rows) || (panels && (s.n % 64 != 0 || group % v.k_multiple != 0))) continue;
+    if ((v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) || (panels && s.n % 64 != 0) || (v.fp8_rows && group < s.k)) continue;
+    if (s.k % v.k_multiple != 0 || group % v.k_multiple != 0) continue;
+    if (s.rows * s.n > 40000 && !v.flat_grid) continue;  // many tiles
     // With panels the layer has neither bias nor norms.
     const Options with = {number % 2 == 0 && !panels, number % 3 != 0 && !panels, number % 4 != 3, group, number % 2 == 0};
     kernel.blocks = v.blocks_per_sm ? number % 3 + 2 : 0;
@@ -155,6 +166,10 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
   }
   kernel.blocks = 0;
   if (!timing || !outcome.failure.empty()) return outcome;
+  if (v.flat_grid) {
+    time_projections(kernel, rng, outcome);
+    return outcome;
+  }
   // Gate and up of an 8B model, groups of 128 (a byte a code: a scale per row): more codes than the L2 holds.
   const int rows = v.max_rows ? v.max_rows : 1024, n = 28672, k = 4096, bits = bits_of(kernel.instance->code), group = bits == 8 ? k : 128;
   const Gpu& gpu = *kernel.gpu;

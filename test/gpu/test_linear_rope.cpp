@@ -3,7 +3,7 @@
 #include <cmath>
 #include <map>
 
-#include "test/gpu/quantized_weight.h"
+#include "test/gpu/fp8_values.h"
 
 namespace llm_test {
 namespace {
@@ -17,14 +17,22 @@ struct Heads {
 
 void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int>& queries, bool bias, bool squares, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const bool quantized = kernel.instance->variant->code_types;
+  const llm::Variant& variant = *kernel.instance->variant;
+  const bool quantized = variant.code_types;
   const ScalarType operand = kernel.instance->operand, weight = quantized ? operand : kernel.instance->weight;
   std::vector<int> lengths;
   for (size_t i = 0; i < queries.size(); ++i) lengths.push_back(static_cast<int>(i) * 19 % 50);
   const PagedBatch b = PagedBatch::make(rng, lengths, queries, s.kv_heads, s.head_dim, kernel.instance->kv, false);
   const DeviceBatch device(gpu, b);
   const int n = (s.heads + 2 * s.kv_heads) * s.head_dim, rows = b.tokens, bucket = rows + 2, parts = 3;
-  const std::vector<double> x = random_values(rng, static_cast<size_t>(rows) * s.k, 1.0, operand);
+  std::vector<double> x = random_values(rng, static_cast<size_t>(rows) * s.k, 1.0, operand);
+  const TypedArray device_x(gpu, x, operand);
+  const bool fp8 = variant.fp8_rows;
+  Fp8Values fp8_x;
+  if (fp8) fp8_x = Fp8Values::make(x, rows, bucket, s.k), x = fp8_x.values;
+  const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
+  const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
+  const void* kernel_x = fp8 ? device_fp8.ptr() : device_x.ptr();
   const QuantizedOnDevice codes(kernel, rng, n, s.k, s.group, bias);
   const std::vector<double> w = quantized ? codes.weights() : random_values(rng, static_cast<size_t>(n) * s.k, 1 / std::sqrt(s.k), weight);
   const std::vector<double> biases = random_values(rng, n, 1.0, weight);
@@ -37,19 +45,19 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
         const double angle = b.kv_index[r] * std::pow(10000.0, -static_cast<double>(j) / s.half);
         table.push_back(static_cast<float>(sine ? std::sin(angle) : std::cos(angle)));
       }
-  const TypedArray device_x(gpu, x, operand), device_w(gpu, w, weight), device_bias(gpu, biases, weight);
+  const TypedArray device_w(gpu, w, weight), device_bias(gpu, biases, weight);
   const TypedArray device_sums(gpu, sums, ScalarType::kF32), device_table(gpu, table, ScalarType::kF32);
   const TypedArray q_out(gpu, static_cast<size_t>(bucket) * s.heads * s.head_dim, ScalarType::kF32);
   LinearRopeArgs args = {};
-  args.linear.counts = device.counts.get(), args.linear.x = device_x.ptr(), args.linear.w = device_w.ptr();
+  args.linear.counts = device.counts.get(), args.linear.x = kernel_x, args.linear.w = device_w.ptr();
   args.linear.bias = bias ? device_bias.ptr() : nullptr, args.linear.squares = squares ? device_sums.ptr<float>() : nullptr;
   args.linear.out = q_out.ptr(), args.linear.row_count = kRowsTokens, args.linear.n = n, args.linear.k = s.k;
   args.linear.square_parts = squares ? parts : 0, args.linear.square_stride = bucket, args.linear.eps = 1e-5;
   args.table = device_table.ptr<float>(), args.token_seq = device.token_seq.get(), args.seq_slot = device.seq_slot.get();
   args.kv_index = device.kv_index.get(), args.kv = device.view(b), args.heads = s.heads, args.half = s.half;
-  const LinearMaps maps(kernel, device_x.ptr(), rows, device_w.ptr(), n, s.k);
+  const LinearMaps maps(kernel, kernel_x, rows, quantized ? codes.codes() : device_w.ptr(), n, s.k);
   const SplitSums splits(gpu, *kernel.instance->variant, bucket, n);
-  args.linear.partials = splits.partials(), args.linear.arrivals = splits.arrivals();
+  args.linear.partials = fp8 ? fp8_scales.get() : splits.partials(), args.linear.arrivals = splits.arrivals();
   args.linear.x_map = maps.x(), args.linear.w_map = maps.w();
   if (quantized) {
     args.linear.w = codes.codes();
@@ -72,7 +80,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
         product[c] += term, magnitude += std::abs(term);
       }
       product[c] = product[c] * scale + (bias ? biases[c] : 0);
-      limit[c] = 0x1p-24 * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+      limit[c] = sum_roundoff(variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
     }
     for (int h = 0; h < s.heads + 2 * s.kv_heads; ++h) {
       for (int d = 0; d < s.head_dim; ++d) {
@@ -113,8 +121,11 @@ Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool) {
   int number = 0;
   const bool quantized = variant.code_types;
   for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264},
-                         Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256}}) {
+                         Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256},
+                         Heads{2, 1, 128, 64, 1152, 128}, Heads{5, 1, 64, 32, 256, 256}, Heads{2, 1, 128, 64, 384, 384}}) {
     if (quantized != (s.group > 0) || (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim)) continue;
+    if (variant.fp8_rows && s.group < s.k) continue;
+    if (quantized && (s.k % variant.k_multiple != 0 || s.group % variant.k_multiple != 0)) continue;
     for (const std::vector<int>& queries : batches) {
       kernel.blocks = variant.blocks_per_sm ? number % 3 + 2 : 0;
       check(kernel, rng, s, queries, number % 2 == 0, number % 3 != 0, outcome);

@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "test/gpu/fp8_values.h"
 #include "test/gpu/int8_values.h"
-#include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
 namespace {
@@ -274,6 +274,31 @@ void test_quantize_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
 
 }  // namespace
 
+// As test_quantize_rows.
+void test_fp8_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
+  const Gpu& gpu = *kernel.gpu;
+  const int rows = 4, width = 5184, bucket = rows + 2;  // more than a round of the block
+  std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * width, 1.0, kernel.instance->operand);
+  for (int i = 0; i < width; ++i) x[i] = 0, x[width + i] = i % 2 ? 0.0 : 0.0009765625 * (i % 7);
+  x[2 * width] = -9;
+  const Fp8Values expected = Fp8Values::make(x, rows, bucket, width);
+  TypedArray device_x(gpu, x, kernel.instance->operand);
+  DeviceArray<uint8_t> codes(gpu, std::vector<uint8_t>(static_cast<size_t>(bucket) * width, 0x7f));
+  DeviceArray<float> scales(gpu, static_cast<size_t>(bucket));
+  const auto counts = make_counts(gpu, rows, 1, 1);
+  kernel.launch(Fp8RowsArgs{counts.get(), device_x.ptr(), codes.get(), scales.get(), kRowsTokens, width}, width, bucket);
+  const auto found = codes.values();
+  const auto found_scales = scales.values();
+  for (size_t i = 0; i < found.size(); ++i) {
+    const int difference = (found[i] & 0x7f) - (expected.codes[i] & 0x7f);
+    const bool same_sign = (found[i] & 0x80) == (expected.codes[i] & 0x80);
+    outcome.exact((difference == 0 && same_sign) || (std::abs(difference) == 1 && same_sign && expected.near_tie[i]), "codes differ");
+  }
+  for (int r = 0; r < bucket; ++r)
+    outcome.exact(r < rows ? std::abs(found_scales[r] - expected.scales[r]) <= 1e-6f * expected.scales[r] : std::isnan(found_scales[r]),
+                  "scales differ");
+}
+
 Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   Outcome outcome;
@@ -282,6 +307,7 @@ Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   if (family == "quantize") return test_quantize(kernel, rng);
   if (family == "group_order") test_group_order(kernel, rng, outcome);
   if (family == "quantize_rows") test_quantize_rows(kernel, rng, outcome);
+  if (family == "fp8_rows") test_fp8_rows(kernel, rng, outcome);
   if (family == "gather_columns") test_gather_columns(kernel, rng, outcome);
   if (family != "linear_quantized") return outcome;
   test_linear_quantized(kernel, rng, outcome);

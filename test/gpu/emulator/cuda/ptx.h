@@ -133,6 +133,16 @@ inline u16 bf16_bits_of(float v) {
   const u32 bits = __float_as_uint(v);
   return v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
+inline u32 e4m3_bits_of(float v) {
+  constexpr int kFractionBits = 3, kLeastExponent = -6;
+  const float magnitude = std::fmin(std::fabs(v), 448.0f);
+  int exponent = kLeastExponent;
+  if (magnitude > 0) std::frexp(magnitude, &exponent);  // of a fraction from 0.5 on
+  const int ulp = (exponent - 1 > kLeastExponent ? exponent - 1 : kLeastExponent) - kFractionBits;
+  const auto units = static_cast<u32>(std::nearbyint(std::ldexp(magnitude, -ulp)));  // to even; 8 to 16, below 8 in the smallest binade
+  return (units + static_cast<u32>(ulp - (kLeastExponent - kFractionBits)) * 8) | (std::signbit(v) ? 0x80u : 0u);
+}
+inline u32 e4m3_pair_bits_of(float low, float high) { return e4m3_bits_of(low) | e4m3_bits_of(high) << 8; }
 inline u32 f16_pair_bits_of(float low, float high) { return f16_bits_of(low) | static_cast<u32>(f16_bits_of(high)) << 16; }
 inline u32 bf16_pair_bits_of(float low, float high) {
   return bf16_bits_of(low) | static_cast<u32>(bf16_bits_of(high)) << 16;

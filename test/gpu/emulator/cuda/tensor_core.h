@@ -99,6 +99,18 @@ void load_matrices(u32 (&r)[4], u32 address) {
 inline void ldmatrix_x4(u32 (&r)[4], u32 address) { load_matrices<false>(r, address); }
 inline void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) { load_matrices<true>(r, address); }
 
+inline void stmatrix_x4(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
+  struct Lane {
+    u32 address, r[4];
+  };
+  if (address % 16 != 0) llm_test::emulator_fail("stmatrix of an unaligned row");
+  const Lane* lanes = llm_test::warp_share(Lane{address, {r0, r1, r2, r3}});
+  const u32 lane = llm_test::current_thread() % 32;
+  for (u32 m = 0; m < 4; ++m)
+    std::memcpy(llm_test::block_shared() + lanes[m * 8 + lane / 4].address + lane % 4 * 4, &lanes[lane].r[m], 4);
+  llm_test::warp_barrier();
+}
+
 // --- cp.async: nothing arrives before the wait that promises it
 // --------------------------------------------------------------
 
