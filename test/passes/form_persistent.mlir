@@ -28,13 +28,32 @@ exec.program @whole "forward" tokens 4 seqs 4 logits 4 {
   exec.launch @add grid [8, 1, 1] (read_write %x)
       {op = "linear_add", layer = "", bytes = array<f64: 64., 0., 0., 0., 0.>, flops = array<f64: 0., 0., 0., 0., 0.>}
 }
-// More tokens than it was measured to pay for, unless it is forced.
+// Phases of dense linear layers read x (of as many rows as the program has tokens) and w by tensor copies.
+// CHECK-LABEL: exec.program @maps
+// CHECK: exec.launch @add
+// CHECK-SAME: map %x : bf16 [64, 4, 2] strides [128, 512] box [64, 4, 8] swizzle 128, map %w : bf16 [64, 4, 48] strides [128, 512] box [64, 4, 8] swizzle 128)
+exec.program @maps "forward" tokens 2 seqs 2 logits 2 {
+  %x = exec.buffer "x" 1024
+  %w = exec.buffer "w" 24576
+  exec.launch @attend grid [8, 2, 1] (read_write %x)
+      {op = "attention", layer = "", bytes = array<f64: 0., 0., 0., 0., 0.>, flops = array<f64: 0., 0., 0., 0., 0.>}
+  exec.launch @add grid [8, 1, 1] (read %x, read %x, read %w, null, null, null, null, write %x, null, null, 0, 48, 256, 0, 8, 1.0, null, null, null, null)
+      {op = "linear_add", layer = "", bytes = array<f64: 64., 0., 0., 0., 0.>, flops = array<f64: 0., 0., 0., 0., 0.>}
+}
+// Sixteen tokens take the kernel for as many; more than that have none.
 // CHECK-LABEL: exec.program @many
-// CHECK-NOT: persistent =
+// CHECK-SAME: persistent = @persistent_bf16_r16__w_bf16__x_bf16__kv_bf16__d128
 // FORCED: exec.program @many{{.*}}persistent = @persistent_bf16_r16__w_bf16__x_bf16__kv_bf16__d128
 exec.program @many "forward" tokens 16 seqs 16 logits 16 {
   %x = exec.buffer "x" 1024
   exec.launch @attend grid [8, 16, 1] (read_write %x)
+      {op = "attention", layer = "", bytes = array<f64: 0., 0., 0., 0., 0.>, flops = array<f64: 0., 0., 0., 0., 0.>}
+}
+// CHECK-LABEL: exec.program @too_many
+// CHECK-NOT: persistent =
+exec.program @too_many "forward" tokens 32 seqs 32 logits 32 {
+  %x = exec.buffer "x" 1024
+  exec.launch @attend grid [8, 32, 1] (read_write %x)
       {op = "attention", layer = "", bytes = array<f64: 0., 0., 0., 0., 0.>, flops = array<f64: 0., 0., 0., 0., 0.>}
 }
 // CHECK-LABEL: exec.program @no_phase
