@@ -65,7 +65,7 @@ struct Variant {
   int min_rows, max_rows;  // row buckets it serves; max_rows 0: any
   int k_multiple;          // K must be a multiple of this
   // Cost model: achieved shares of the target's memory bandwidth and of the rate of the unit it computes on; of int8 products four are as
-  // much as an fp32 FMA, so that their share may reach 4.
+  // much as an fp32 FMA, so that their share may reach 4; of fp8 products two are as much as one of 16 bits: 2.
   double bandwidth_share;
   double compute_share;
   bool tensor_cores;       // the unit: matrix units, or fp32 FMA
