@@ -6,7 +6,7 @@
 
 // Weights and tokens come in boxes of 8 rows x 256 columns (tensor maps of three dimensions: 64 columns, runs of 64, rows), which lie
 // as [row][4 runs of 128 bytes] under the 128-byte swizzle: pieces of 16 bytes change places by the run and the lowest bit of the row.
-// The sixteen rows of a unit are two boxes, each contiguous in memory.
+// The sixteen rows of a unit are two boxes, as its halves may lie far from each other.
 constexpr int kBoxRows = 8, kBoxRun = 64, kBoxRowBytes = kStreamDepth * 2, kBoxBytes = kBoxRows * kBoxRowBytes;
 
 template <int Units, int TokenTiles>
