@@ -65,15 +65,6 @@ KERNEL_FN void copy_async_arrive(u32 bar) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
 }
 KERNEL_FN void copy_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-// A multiple of 16 bytes between 16-byte aligned addresses, announced to `bar` beforehand. A thread issues one in about 40 ns on an
-// H200: below 2 KB each they are slower than copy_async16.
-KERNEL_FN void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_destination),
-      "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(bar)
-      : "memory");
-}
 // What this thread wrote into shared memory, or has seen written by asynchronous copies of 16 bytes, is seen by wgmma and
 // by bulk copies behind it.
 KERNEL_FN void fence_shared_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -57,7 +57,7 @@ KERNEL_FN float row_scale_of(const FusedLinearArgs& args, i64 row, int lane) {
   if (!args.squares) return 1.0f;
   float sum = 0.0f;
   for (i64 part = lane; part < args.square_parts; part += kWarp) sum += args.squares[part * args.square_stride + row];
-  return 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(args.k) + static_cast<float>(args.eps));
+  return inverse_rms(warp_sum(sum), args.k, args.eps);
 }
 
 KERNEL_FN float silu_times(float gate, float up) { return gate / (1.0f + exp2_fast(-gate * kLog2E)) * up; }

@@ -64,7 +64,7 @@ struct QuantizedFinish {
     if (thread >= kTokens || token >= N) return;
 #pragma unroll 8
     for (int s = 1; s < kSlices; ++s) sum += terms[s * kTokens + thread];
-    scale[token] = args.squares ? 1.0f / sqrtf(sum / static_cast<float>(args.k) + static_cast<float>(args.eps)) : 1.0f;
+    scale[token] = args.squares ? inverse_rms(sum, args.k, args.eps) : 1.0f;
   }
 
   // The sums of a warp for its 16 rows: unit `unit` of the block.

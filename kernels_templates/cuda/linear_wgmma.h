@@ -74,9 +74,7 @@ KERNEL_FN void wgmma_row_scales(const FusedLinearArgs& args, float* scale, i64 r
     }
   }
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    scale[r * 64 + thread] = 1.0f / sqrtf(sum[r] / static_cast<float>(args.k) + static_cast<float>(args.eps));
-  }
+  for (int r = 0; r < kRows; ++r) scale[r * 64 + thread] = inverse_rms(sum[r], args.k, args.eps);
 }
 
 // Adds up the sums of a warpgroup's part of a tile, in split order. True for the last split, which then has all of

@@ -127,8 +127,8 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
         }
       });
     } else if (phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
-      constexpr int kWanted = Shared::kAttentionRingStages, kStages = Shared::kScratchAt / Shared::Stream::kStageBytes;
-      while (at.stage + kWanted > kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
+      constexpr int kWanted = Shared::kAttentionRingStages;
+      while (at.stage + kWanted > Shared::kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
     }
     announce({p, 0, 0, 0, StageUse::kPhaseEnd, true});
@@ -249,8 +249,8 @@ KERNEL_FN void row_scales_of(const FusedLinearArgs& linear, int tokens, float (&
   }
 #pragma unroll
   for (int t = 0; t < Tokens; ++t) {
-    const float mean = warp_sum(sum[t]) / static_cast<float>(linear.k) + static_cast<float>(linear.eps);
-    scale[t] = linear.squares ? 1.0f / sqrtf(mean) : 1.0f;
+    const float inverse = inverse_rms(warp_sum(sum[t]), linear.k, linear.eps);
+    scale[t] = linear.squares ? inverse : 1.0f;
   }
 }
 

@@ -80,7 +80,7 @@ template <int HeadDim, int Units, int TokenTiles, int Stages, int InFlight>
 struct PersistentShared {
   using Stream = BoxTile<Units, TokenTiles>;
   using Position = RingPosition<Stages>;
-  static constexpr int kInFlight = InFlight;
+  static constexpr int kStages = Stages, kInFlight = InFlight;
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
   static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
   static constexpr int kScratchAt = Stages * Stream::kStageBytes;

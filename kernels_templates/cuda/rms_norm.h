@@ -3,10 +3,6 @@
 
 #include "cuda/types.h"
 
-KERNEL_FN float inverse_rms(float squares, i64 width, double eps) {
-  return 1.0f / sqrtf(squares / static_cast<float>(width) + static_cast<float>(eps));
-}
-
 // Reference: one thread sums a row in order.
 template <typename W, typename A>
 KERNEL_FN void normalize_in_order(const float* x, const W* weight, A* out, i64 width, double eps) {

@@ -42,7 +42,7 @@ KERNEL_FN void normalize_and_rotate(const float* x, Out* out, i64 head_dim, i64 
   if (!norm) return rotate_head(out, head_dim, half, table, [&](i64 i) { return x[i]; });
   float squares = 0.0f;
   for (i64 i = threadIdx.x % kWarp; i < head_dim; i += kWarp) squares = fmaf(x[i], x[i], squares);
-  const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(head_dim) + static_cast<float>(eps));
+  const float scale = inverse_rms(warp_sum(squares), head_dim, eps);
   const W* weight = static_cast<const W*>(norm);
   rotate_head(out, head_dim, half, table, [&](i64 i) { return x[i] * scale * to_float(weight[i]); });
 }

@@ -17,6 +17,11 @@ struct Tile {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
+// 1 / sqrt(mean square + eps) of `width` values, from the sum of their squares.
+KERNEL_FN float inverse_rms(float squares, i64 width, double eps) {
+  return 1.0f / sqrtf(squares / static_cast<float>(width) + static_cast<float>(eps));
+}
+
 // --- Storage types
 // ----------------------------------------------------------------------------------------------------
 

@@ -20,12 +20,6 @@ inline void mbarrier_arrive_warp(u32 bar) {
   if (threadIdx.x % kWarp == 0) mbarrier_arrive(bar);
 }
 inline void mbarrier_wait(u32 bar, u32 parity) { llm_test::phase_wait(bar, parity); }
-inline void bulk_copy(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
-  if (bytes % 16 != 0 || shared_destination % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0)
-    llm_test::emulator_fail("a bulk copy that is not aligned to 16 bytes");
-  std::memcpy(llm_test::block_shared() + shared_destination, source, bytes);
-  llm_test::phase_update(bar, 0, -static_cast<int64_t>(bytes));
-}
 inline void copy_async16_streaming(u32 shared_destination, const void* source, bool valid) {
   copy_async16(shared_destination, source, valid);
 }
