@@ -14,46 +14,26 @@
 // multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
-// The sums of a tile of `Units` * 16 weight rows and 8 * `TokenTiles` tokens. `KWarps` of the warps share a stage's K; where these are not
-// all of them, the others have other units.
-template <int Units, int TokenTiles, int KWarps = kStreamWarps>
-struct StreamSums {
-  static constexpr int kUnits = Units, kUnit = 16, kRows = Units * kUnit, kTokens = 8 * TokenTiles;
+// A tile of `Units` * 16 weight rows and `Tokens` tokens. `KWarps` of the warps share a stage's K; where these are not all of them, the
+// others have other units.
+template <int Units, int Tokens, int KWarps = kStreamWarps>
+struct StreamOutputs {
+  static constexpr int kUnits = Units, kUnit = 16, kRows = Units * kUnit, kTokens = Tokens;
   static constexpr int kWarpUnits = Units * KWarps / kStreamWarps;
   static constexpr int kPartialStride = kRows + 1, kPartial = kTokens * kPartialStride;
   static constexpr int kPartialBytes = KWarps * kPartial * 4;  // [warp, token, row]
+  static constexpr int kPartials = 1;                          // of them; two spare a barrier
   static constexpr int kFillers = 2 * Units;                   // warps that fill a stage
+  static constexpr int kWorkspaceBytes = 0;                    // shared memory of its own
+  static constexpr bool kScaleWarp = true;                     // a warp of its own computes the row scales
+  template <typename Args>
+  KERNEL_FN static u32 fill_arrivals(const Args&) {  // of a filling warp at a stage's barrier
+    return kWarp;
+  }
   static_assert(kWarpUnits * kStreamWarps == Units * KWarps, "whole units");
-
-  float sum[kWarpUnits][TokenTiles][4];
 
   KERNEL_FN static int k_warp() { return threadIdx.x / kWarp % KWarps; }
   KERNEL_FN static int first_unit() { return threadIdx.x / kWarp / KWarps * kWarpUnits; }
-
-  KERNEL_FN void clear() {
-#pragma unroll
-    for (int u = 0; u < kWarpUnits; ++u)
-#pragma unroll
-      for (int m = 0; m < TokenTiles; ++m)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) sum[u][m][j] = 0.0f;
-  }
-
-  // This warp's sums to shared memory.
-  KERNEL_FN void leave_sums(float* partial) const {
-    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-    float* mine = partial + k_warp() * kPartial + first_unit() * kUnit;
-#pragma unroll
-    for (int u = 0; u < kWarpUnits; ++u) {
-#pragma unroll
-      for (int m = 0; m < TokenTiles; ++m) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          mine[(m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
-        }
-      }
-    }
-  }
 
   // A half warp finishes one unit of one token, a lane one row of it: the jobs of this half warp.
   static constexpr int kHalves = 2 * kStreamWarps, kJobs = (kTokens * Units + kHalves - 1) / kHalves;
@@ -98,6 +78,40 @@ struct StreamSums {
       for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
       finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists,
                                   job.lane, places);
+    }
+  }
+};
+
+// Their sums: those of mma m16n8k16, 8 * TokenTiles tokens.
+template <int Units, int TokenTiles, int KWarps = kStreamWarps>
+struct StreamSums : StreamOutputs<Units, 8 * TokenTiles, KWarps> {
+  using Outputs = StreamOutputs<Units, 8 * TokenTiles, KWarps>;
+  using Outputs::kPartial, Outputs::kPartialStride, Outputs::kUnit, Outputs::kWarpUnits;
+
+  float sum[kWarpUnits][TokenTiles][4];
+
+  KERNEL_FN void clear() {
+#pragma unroll
+    for (int u = 0; u < kWarpUnits; ++u)
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sum[u][m][j] = 0.0f;
+  }
+
+  // This warp's sums to shared memory.
+  KERNEL_FN void leave_sums(float* partial) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    float* mine = partial + Outputs::k_warp() * kPartial + Outputs::first_unit() * kUnit;
+#pragma unroll
+    for (int u = 0; u < kWarpUnits; ++u) {
+#pragma unroll
+      for (int m = 0; m < TokenTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          mine[(m * 8 + 2 * t + j % 2) * kPartialStride + u * kUnit + g + j / 2 * 8] = sum[u][m][j];
+        }
+      }
     }
   }
 };
@@ -193,11 +207,66 @@ KERNEL_FN void stream_tokens(const char* x, i64 k, u32 chunk, u32 destination, i
   }
 }
 
+// A block's share of the units, and the ring that their chunks of K pass through: `tiles` of kUnits units, the chunks of each in turn.
+template <typename Stream, int Stages, Epilogue Kind>
+struct StreamRing {
+  u32 chunks, tiles;
+  i64 unit_begin, unit_end;
+  u32 stages, full, empty;  // shared addresses: of the stages, and of a barrier for each
+
+  KERNEL_FN StreamRing(const FusedLinearArgs& args, const Tile& tile, u32 shared, u32 barriers)
+      : chunks(static_cast<u32>((args.k + Stream::kDepth - 1) / Stream::kDepth)), stages(shared), full(barriers), empty(full + Stages * 8) {
+    const i64 units = stream_units_of<Kind>(args);
+    unit_begin = units * tile.x / tile.nx, unit_end = units * (tile.x + 1) / tile.nx;
+    tiles = static_cast<u32>((unit_end - unit_begin + Stream::kUnits - 1) / Stream::kUnits);
+  }
+
+  KERNEL_FN u32 steps() const { return tiles * chunks; }
+  KERNEL_FN u32 ahead() const { return steps() < Stages ? steps() : Stages; }
+  KERNEL_FN i64 first_unit(u32 step) const { return unit_begin + step / chunks * Stream::kUnits; }
+  KERNEL_FN u32 stage(u32 step) const { return stages + step % Stages * Stream::kStageBytes; }
+  KERNEL_FN u32 full_barrier(u32 step) const { return full + step % Stages * 8; }
+  KERNEL_FN void wait_empty(u32 step) const { mbarrier_wait(empty + step % Stages * 8, (step / Stages - 1) & 1); }
+};
+
+// A filling warp copies half units, eight rows of a tile, and tokens.
+template <typename Stream, int Stages, Epilogue Kind, typename Args>
+KERNEL_FN void fill_with_tokens(const Args& all, const StreamRing<Stream, Stages, Kind>& ring, int filler, i64 row0, i64 rows) {
+  constexpr int kFillers = Stream::kFillers;
+  const FusedLinearArgs& args = linear_of(all);
+  const auto copy_weights = [&](u32 step) {
+#pragma unroll
+    for (int half = filler; half < 2 * Stream::kUnits; half += kFillers) {
+      const i64 unit = ring.first_unit(step) + half / 2;
+      if (unit >= ring.unit_end) return;
+      Stream::template copy_weights<Kind>(all, unit, half, step % ring.chunks, ring.stage(step));
+    }
+  };
+  for (u32 step = 0; step < ring.ahead(); ++step) copy_weights(step);
+
+  dependency_wait();
+  const int tokens = static_cast<int>(min_of(rows, i64{Stream::kTokens}));
+  const char* x = static_cast<const char*>(args.x) + row0 * args.k * 2;
+  const auto copy_tokens = [&](u32 step) {
+    stream_tokens<Stream::kDepth>(x, args.k, step % ring.chunks, ring.stage(step) + Stream::kWeightBytes + threadIdx.x % kWarp * 16, filler,
+                                  kFillers, tokens);
+    copy_async_arrive(ring.full_barrier(step));
+  };
+  for (u32 step = 0; step < ring.ahead(); ++step) copy_tokens(step);
+  for (u32 step = ring.ahead(); step < ring.steps(); ++step) {
+    ring.wait_empty(step);
+    copy_weights(step);
+    copy_tokens(step);
+  }
+  dependency_trigger();
+  copy_async_wait_all();
+}
+
 // What a stage holds of a dense weight. Quantized ones: linear_quantized_stream.h.
 template <typename W, int Units, int TokenTiles>
 struct DenseStream : StreamTile<Units, TokenTiles> {
   template <typename Args>
-  KERNEL_FN DenseStream(const Args&, i64 rows) : StreamTile<Units, TokenTiles>(rows) {}
+  KERNEL_FN DenseStream(const Args&, i64, i64 rows, char*) : StreamTile<Units, TokenTiles>(rows) {}
 
   // A warp copies a half unit's share of a chunk of K into its part of a stage.
   template <Epilogue Kind, typename Args>
@@ -205,6 +274,11 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
     stream_weights(stream_rows<Kind>(all, unit, half % 2), linear_of(all).k, chunk,
                    stage + half * 8 * kStreamRowBytes + threadIdx.x % kWarp * 16);
   }
+  template <int Stages, Epilogue Kind, typename Args>
+  KERNEL_FN static void fill(const Args& all, const StreamRing<DenseStream, Stages, Kind>& ring, int filler, i64 row0, i64 rows) {
+    fill_with_tokens(all, ring, filler, row0, rows);
+  }
+  KERNEL_FN void begin_chunk(u32, u32) {}
   // Adds the products of a stage, and arrives at `empty` when it is read.
   KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32) { this->template multiply<W>(stage, empty); }
 };
@@ -213,24 +287,21 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
 template <typename Stream, typename W, typename A, typename KV, int Stages, Epilogue Kind, typename Args>
 KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   const FusedLinearArgs& args = linear_of(all);
-  constexpr int kTokens = Stream::kTokens, Units = Stream::kUnits, kFillers = Stream::kFillers;
-  float* partial = reinterpret_cast<float*>(shared + Stages * Stream::kStageBytes);
-  float* scale = partial + Stream::kPartialBytes / sizeof(float);  // [token]
-  const u32 ring = shared_address(shared);
-  const u32 full = shared_address(scale + kTokens), empty = full + Stages * 8, scaled = empty + Stages * 8;
+  constexpr int kTokens = Stream::kTokens, Units = Stream::kUnits;
+  char* workspace = shared + Stages * Stream::kStageBytes;
+  float* partial = reinterpret_cast<float*>(workspace + Stream::kWorkspaceBytes);
+  constexpr int kPartialFloats = Stream::kPartialBytes / static_cast<int>(sizeof(float));
+  float* scale = partial + Stream::kPartials * kPartialFloats;  // [token]
+  const StreamRing<Stream, Stages, Kind> ring(args, tile, shared_address(shared), shared_address(scale + kTokens));
+  const u32 scaled = ring.empty + Stages * 8;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-
-  const u32 chunks = static_cast<u32>((args.k + Stream::kDepth - 1) / Stream::kDepth);
-  const i64 units = stream_units_of<Kind>(args);
-  const i64 unit_begin = units * tile.x / tile.nx, unit_end = units * (tile.x + 1) / tile.nx;
-  const u32 tiles = static_cast<u32>((unit_end - unit_begin + Units - 1) / Units);
   const i64 row0 = static_cast<i64>(tile.y) * kTokens;
   const i64 rows = args.counts->rows[args.row_count] - row0;  // no launch of a forward program writes the counts
 
   if (threadIdx.x == 0) {
     for (int s = 0; s < Stages; ++s) {
-      mbarrier_init(full + s * 8, kFillers * kWarp);
-      mbarrier_init(empty + s * 8, kStreamWarps * kWarpArrivals);
+      mbarrier_init(ring.full + s * 8, Stream::kFillers * Stream::fill_arrivals(all));
+      mbarrier_init(ring.empty + s * 8, kStreamWarps * kWarpArrivals);
     }
     mbarrier_init(scaled, kWarpArrivals);
     fence_barrier_init();
@@ -242,65 +313,43 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     return;
   }
 
-  if (warp >= kStreamWarps + kFillers) {
-    dependency_wait();
-    for (int token = 0; token < kTokens; ++token) {
+  const auto scale_rows = [&](int first, int step) {
+    for (int token = first; token < kTokens; token += step) {
       const float s = token < rows ? row_scale_of(args, row0 + token, lane) : 1.0f;
       if (lane == 0) scale[token] = s;
     }
+  };
+  if (warp >= kStreamWarps + Stream::kFillers) {
+    dependency_wait();
+    scale_rows(0, 1);
     mbarrier_arrive_warp(scaled);
     return;
   }
   if (warp >= kStreamWarps) {
-    // A filling warp copies half units: eight rows of a tile.
-    const int filler = warp - kStreamWarps;
-    const u32 steps = tiles * chunks, ahead = steps < Stages ? steps : Stages;
-    const auto copy_weights = [&](u32 step) {
-#pragma unroll
-      for (int half = filler; half < 2 * Units; half += kFillers) {
-        const i64 unit = unit_begin + step / chunks * Units + half / 2;
-        if (unit >= unit_end) return;
-        Stream::template copy_weights<Kind>(all, unit, half, step % chunks, ring + step % Stages * Stream::kStageBytes);
-      }
-    };
-    for (u32 step = 0; step < ahead; ++step) copy_weights(step);
-
-    dependency_wait();
-    const int tokens = static_cast<int>(min_of(rows, i64{kTokens}));
-    const char* x = static_cast<const char*>(args.x) + row0 * args.k * 2;
-    const auto copy_tokens = [&](u32 step) {
-      stream_tokens<Stream::kDepth>(x, args.k, step % chunks, ring + step % Stages * Stream::kStageBytes + Stream::kWeightBytes + lane * 16,
-                                    filler, kFillers, tokens);
-      copy_async_arrive(full + step % Stages * 8);
-    };
-    for (u32 step = 0; step < ahead; ++step) copy_tokens(step);
-    for (u32 step = ahead; step < steps; ++step) {
-      mbarrier_wait(empty + step % Stages * 8, (step / Stages - 1) & 1);
-      copy_weights(step);
-      copy_tokens(step);
-    }
-    dependency_trigger();
-    copy_async_wait_all();
+    Stream::fill(all, ring, warp - kStreamWarps, row0, rows);
     return;
   }
 
   dependency_wait();
-  Stream sums(all, rows);
-  u32 step = 0;
-  for (u32 i = 0; i < tiles; ++i) {
+  Stream sums(all, row0, rows, workspace);
+  if constexpr (!Stream::kScaleWarp) scale_rows(warp, kStreamWarps);
+  u32 stage = 0, parity = 0;
+  for (u32 i = 0; i < ring.tiles; ++i) {
     sums.clear();
-    const i64 first = unit_begin + static_cast<i64>(i) * Units;
-    const auto inputs = Stream::template load_inputs<W, Kind>(epilogue_of(all), row0, rows, first, unit_end);
-    for (u32 chunk = 0; chunk < chunks; ++chunk, ++step) {
-      const u32 stage = step % Stages;
-      mbarrier_wait(full + stage * 8, step / Stages & 1);
-      sums.multiply_chunk(shared + stage * Stream::kStageBytes, empty + stage * 8, chunk);
+    const i64 first = ring.unit_begin + static_cast<i64>(i) * Units;
+    const auto inputs = Stream::template load_inputs<W, Kind>(epilogue_of(all), row0, rows, first, ring.unit_end);
+    for (u32 chunk = 0; chunk < ring.chunks; ++chunk) {
+      sums.begin_chunk(i, chunk);
+      mbarrier_wait(ring.full + stage * 8, parity);
+      sums.multiply_chunk(shared + stage * Stream::kStageBytes, ring.empty + stage * 8, chunk);
+      if (++stage == Stages) stage = 0, parity ^= 1;
     }
-    sums.leave_sums(partial);
+    float* tile_partial = partial + static_cast<int>(i) % Stream::kPartials * kPartialFloats;
+    sums.leave_sums(tile_partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
-    if (i == 0) mbarrier_wait(scaled, 0);
-    Stream::template finish<W, A, KV, Kind>(epilogue_of(all), inputs, partial, scale, row0, rows, first, unit_end);
-    named_barrier_sync(1, kStreamWarps * kWarp);
+    if (Stream::kScaleWarp && i == 0) mbarrier_wait(scaled, 0);
+    Stream::template finish<W, A, KV, Kind>(epilogue_of(all), inputs, tile_partial, scale, row0, rows, first, ring.unit_end);
+    if constexpr (Stream::kPartials == 1) named_barrier_sync(1, kStreamWarps * kWarp);
   }
 }
 

@@ -4,6 +4,32 @@
 #include "cuda/types.h"
 
 KERNEL_FN u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
+// From shared addresses, which the compiler keeps where it would make a pointer anew for each load.
+KERNEL_FN uint4 load_shared16(u32 address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
+  return v;
+}
+KERNEL_FN uint2 load_shared8(u32 address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
+  return v;
+}
+KERNEL_FN u16 load_shared2(u32 address) {
+  u16 v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
+  return v;
+}
+KERNEL_FN u32 load_shared1(u32 address) {
+  u32 v;
+  asm volatile("ld.shared.u8 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+  return v;
+}
+// The value, which is kept in a register and not computed again.
+KERNEL_FN u32 kept(u32 v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 
 // --- wmma m16n16k16, fp32 accumulate: fp16 from sm_70, bf16 from sm_80
 // -------------------------------------------------------
@@ -109,6 +135,15 @@ KERNEL_FN void mma_16816<f16>(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32
 #endif
 
 #if __CUDA_ARCH__ >= 800
+// mma m16n8k32 of unsigned and signed bytes. A (16 x 32): a[0] = (g, 4t..4t+3), a[1] = (g + 8, 4t..), a[2] = (g, 4t + 16..), a[3] =
+// (g + 8, 4t + 16..). B (32 x 8): b0 = (k = 4t..4t+3, n = g), b1 = (k = 4t + 16.., n = g). D as above.
+KERNEL_FN void mma_16832(i32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 // Four 8 x 8 matrices of 16-bit values; lane l gives the address of row l % 8 of matrix l / 8.
 KERNEL_FN void ldmatrix_x4(u32 (&r)[4], u32 address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

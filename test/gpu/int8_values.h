@@ -1,6 +1,7 @@
-// Activations in int8, made on the host.
+// Activations in integers, made on the host.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -40,5 +41,20 @@ struct Int8Values {
     return v;
   }
 };
+
+// Activations as integers of 15 bits: `columns` of a row share a scale of 2^e that makes the largest of them 2^13 to 2^14
+// (cuda/linear_quantized_int16.h); the last ones may be fewer.
+inline std::vector<double> int16_values(std::vector<double> x, int width, int columns) {
+  for (size_t row = 0; row < x.size(); row += width)
+    for (int first = 0; first < width; first += columns) {
+      double* tile = x.data() + row + first;
+      const int count = std::min(columns, width - first);
+      double maximum = 0;
+      for (int i = 0; i < count; ++i) maximum = std::max(maximum, std::abs(tile[i]));
+      const double scale = std::ldexp(1.0, std::ilogb(maximum) - 13);
+      for (int i = 0; i < count; ++i) tile[i] = maximum > 0 ? std::nearbyint(tile[i] / scale) * scale : 0;
+    }
+  return x;
+}
 
 }  // namespace llm_test

@@ -133,7 +133,7 @@ std::string KernelInstance::source() const {
 
 const std::vector<TestArch>& test_archs() {
   constexpr uint32_t kVolta = kTensorF16;
-  constexpr uint32_t kTuring = kVolta | kLdMatrix;
+  constexpr uint32_t kTuring = kVolta | kLdMatrix | kTensorInt8;
   constexpr uint32_t kAmpere = kTuring | kTensorBF16 | kCpAsync;
   static const std::vector<TestArch> kArchs = {
       {"sm_60", kNoFeature}, {"sm_61", kDp4a},    {"sm_70", kVolta},  {"sm_75", kTuring},

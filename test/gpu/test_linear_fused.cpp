@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "test/gpu/fp8_values.h"
+#include "test/gpu/int8_values.h"
 
 namespace llm_test {
 namespace {
@@ -42,6 +43,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k), x = fp8_x.values;
   const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
   const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
+  if (const int columns = kernel.instance->variant->int16_columns) x = int16_values(x, s.k, columns);
   const OperandArray device_x(gpu, bucket_x, s.k, operand);
   TypedArray device_w(gpu, stored_weights(*kernel.instance, w, s.n, s.k), weight), device_bias(gpu, bias, weight), device_norm(gpu, norm_weight, weight);
   TypedArray device_residual(gpu, residual, ScalarType::kF32), device_squares(gpu, squares, ScalarType::kF32);

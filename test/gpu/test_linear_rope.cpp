@@ -4,6 +4,7 @@
 #include <map>
 
 #include "test/gpu/fp8_values.h"
+#include "test/gpu/int8_values.h"
 
 namespace llm_test {
 namespace {
@@ -30,6 +31,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   const bool fp8 = variant.fp8_rows;
   Fp8Values fp8_x;
   if (fp8) fp8_x = Fp8Values::make(x, rows, bucket, s.k), x = fp8_x.values;
+  if (variant.int16_columns) x = int16_values(x, s.k, variant.int16_columns);
   const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
   const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
   const void* kernel_x = fp8 ? device_fp8.ptr() : device_x.ptr();

@@ -23,6 +23,12 @@ inline void mbarrier_wait(u32 bar, u32 parity) { llm_test::phase_wait(bar, parit
 inline void copy_async16_streaming(u32 shared_destination, const void* source, bool valid) {
   copy_async16(shared_destination, source, valid);
 }
+inline void bulk_copy_streaming(u32 shared_destination, const void* source, u32 bytes, u32 bar) {
+  if (shared_destination % 16 != 0 || reinterpret_cast<uintptr_t>(source) % 16 != 0 || bytes % 16 != 0)
+    llm_test::emulator_fail("a bulk copy of unaligned addresses or bytes");
+  std::memcpy(llm_test::block_shared() + shared_destination, source, bytes);
+  llm_test::phase_update(bar, 0, -static_cast<i64>(bytes));
+}
 inline void copy_async_wait_all() {
   llm_test::async_commit();
   llm_test::async_wait(0);

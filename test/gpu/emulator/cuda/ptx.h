@@ -3,6 +3,8 @@
 // between them.
 #pragma once
 
+#include <algorithm>
+#include <numeric>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -40,6 +42,9 @@ using llm_abi::u16;
 using llm_abi::u32;
 using llm_abi::u64;
 
+struct alignas(8) uint2 {
+  u32 x, y;
+};
 struct uint4 {
   u32 x, y, z, w;
 };
@@ -182,5 +187,17 @@ inline u32 __byte_perm(u32 low, u32 high, u32 selector) {
 inline uint4 load_streaming(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16 != 0) llm_test::emulator_fail("a 16-byte load of an unaligned address");
   return *static_cast<const uint4*>(p);
+}
+inline u32 __reduce_max_sync(u32, u32 value) {
+  const u32* lanes = llm_test::warp_share(value);
+  return *std::max_element(lanes, lanes + 32);
+}
+inline i32 __reduce_add_sync(u32, i32 value) {
+  const i32* lanes = llm_test::warp_share(value);
+  return std::accumulate(lanes, lanes + 32, 0);
+}
+inline u32 __vmaxu2(u32 a, u32 b) {
+  const auto half = [&](u32 mask) { return (a & mask) > (b & mask) ? a & mask : b & mask; };
+  return half(0xffffu) | half(0xffff0000u);
 }
 inline float exp2_fast(float x) { return std::exp2(x); }

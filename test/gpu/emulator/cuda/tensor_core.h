@@ -10,6 +10,19 @@ inline u32 shared_address(const void* p) {
 }
 
 template <typename T>
+T load_shared(u32 address) {
+  if (address % sizeof(T) != 0) llm_test::emulator_fail("a load of an unaligned shared address");
+  T v;
+  std::memcpy(&v, llm_test::block_shared() + address, sizeof(T));
+  return v;
+}
+inline uint4 load_shared16(u32 address) { return load_shared<uint4>(address); }
+inline uint2 load_shared8(u32 address) { return load_shared<uint2>(address); }
+inline u16 load_shared2(u32 address) { return load_shared<u16>(address); }
+inline u32 load_shared1(u32 address) { return load_shared<unsigned char>(address); }
+inline u32 kept(u32 v) { return v; }
+
+template <typename T>
 KERNEL_FN float fragment_value(u32 word, int high) {
   float a, b;
   unpack2<T>(word, a, b);
@@ -77,6 +90,20 @@ void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
       unpack2<T>(words[column * 4 + owner_t].b[k / 8], b[0], b[1]);
       for (u32 high : {0u, 1u}) d[i] += a[high] * b[high];
     }
+  }
+}
+
+inline void mma_16832(i32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  struct Words {
+    u32 a[4], b[2];
+  };
+  const Words* words = llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}, {b0, b1}});
+  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
+  for (u32 i = 0; i < 4; ++i) {
+    const u32 row = g + i / 2 * 8, column = t * 2 + i % 2;
+    for (u32 half = 0; half < 2; ++half)
+      for (u32 owner_t = 0; owner_t < 4; ++owner_t)
+        d[i] = dp4a(words[row % 8 * 4 + owner_t].a[row / 8 + half * 2], words[column * 4 + owner_t].b[half], d[i]);
   }
 }
 
