@@ -87,7 +87,7 @@ struct Variant {
                                   // their groups, too
   int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
   int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
-  int int16_columns = 0;   // quantized layers: rounds activations to integers of 15 bits, so many columns of a row to a scale (cuda/linear_quantized_int16.h)
+  int int16_columns = 0;   // quantized layers: rounds activations to integers of 15 bits, so many columns of a row to a scale (cuda/quantized_operands.h)
   bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
   int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once, or with k_splits (then as

@@ -102,9 +102,9 @@ struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
     Stage::template copy<Kind>(all, unit, half, chunk, stage);
   }
 
-  template <int Stages, Epilogue Kind, typename Args>
+  template <int Stages, Epilogue Kind, typename Args, typename ScaleRows>
   KERNEL_FN static void fill(const Args& all, const StreamRing<QuantizedStream, Stages, Kind>& ring, int filler,
-                             i64 row0, i64 rows) {
+                             i64 row0, i64 rows, const ScaleRows&) {
     fill_with_tokens(all, ring, filler, row0, rows);
   }
   KERNEL_FN void begin_chunk(u32, u32) {}

@@ -4,18 +4,18 @@
 #include "cuda/hopper.h"
 #include "cuda/linear_epilogue.h"
 
-// One block per SM streams its share of the weight rows through a ring of asynchronous copies that never runs dry: it is filled
-// before the wait for the launch before, and goes on filling while a tile's sums leave. The next launch is triggered with the last
-// copies, so that its ring fills in the gap. Warps 0-7 share each stage's K; behind them 2 * Units warps fill, and the last one
-// computes the row scales. The weight is the 16-row operand of mma m16n8k16 and the tokens are its 8 columns; as weights and
-// tokens use the same order of k, 16 bytes of a row are the fragments of two products. Sums of the eight warps are added in warp
-// order. Tile: y = 8 * TokenTiles rows, x of nx = a share of the columns. 288 + 64 * Units threads; Stages * (16 * Units + 8 *
-// TokenTiles) * 576 + 256 * TokenTiles * (16 * Units + 1) + 32 * TokenTiles + 16 * Stages + 8 bytes of shared memory. K is a
-// multiple of 8.
+// One block per SM streams its share of the weight rows through a ring of asynchronous copies that never runs dry: it
+// is filled before the wait for the launch before, and goes on filling while a tile's sums leave. The next launch is
+// triggered with the last copies, so that its ring fills in the gap. Warps 0-7 share each stage's K; behind them 2 *
+// Units warps fill, and the last one computes the row scales. The weight is the 16-row operand of mma m16n8k16 and the
+// tokens are its 8 columns; as weights and tokens use the same order of k, 16 bytes of a row are the fragments of two
+// products. Sums of the eight warps are added in warp order. Tile: y = 8 * TokenTiles rows, x of nx = a share of the
+// columns. 288 + 64 * Units threads; Stages * (16 * Units + 8 * TokenTiles) * 576 + 256 * TokenTiles * (16 * Units + 1)
+// + 32 * TokenTiles + 16 * Stages + 8 bytes of shared memory. K is a multiple of 8.
 constexpr int kStreamDepth = 256, kStreamRowBytes = kStreamDepth * 2 + 64, kStreamWarps = 8;
 
-// A tile of `Units` * 16 weight rows and `Tokens` tokens. `KWarps` of the warps share a stage's K; where these are not all of them, the
-// others have other units.
+// A tile of `Units` * 16 weight rows and `Tokens` tokens. `KWarps` of the warps share a stage's K; where these are not
+// all of them, the others have other units.
 template <int Units, int Tokens, int KWarps = kStreamWarps>
 struct StreamOutputs {
   static constexpr int kUnits = Units, kUnit = 16, kRows = Units * kUnit, kTokens = Tokens;
@@ -25,7 +25,7 @@ struct StreamOutputs {
   static constexpr int kPartials = 1;                          // of them; two spare a barrier
   static constexpr int kFillers = 2 * Units;                   // warps that fill a stage
   static constexpr int kWorkspaceBytes = 0;                    // shared memory of its own
-  static constexpr bool kScaleWarp = true;                     // a warp of its own computes the row scales
+  KERNEL_FN static void drain() {}                             // waits for copies of its own
   template <typename Args>
   KERNEL_FN static u32 fill_arrivals(const Args&) {  // of a filling warp at a stage's barrier
     return kWarp;
@@ -67,8 +67,8 @@ struct StreamOutputs {
 
   // The sums of all warps to memory.
   template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
-  KERNEL_FN static void finish(const Args& args, const Inputs<W>& in, const float* partial, const float* scale, i64 row0, i64 rows,
-                               i64 first, i64 end, const KvPlace* places = nullptr) {
+  KERNEL_FN static void finish(const Args& args, const Inputs<W>& in, const float* partial, const float* scale,
+                               i64 row0, i64 rows, i64 first, i64 end, const KvPlace* places = nullptr) {
 #pragma unroll
     for (int j = 0; j < kJobs; ++j) {
       const Job job(j, rows, first, end);
@@ -76,8 +76,8 @@ struct StreamOutputs {
       float total = sums[0];
 #pragma unroll
       for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
-      finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token, job.unit, job.exists,
-                                  job.lane, places);
+      finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token,
+                                  job.unit, job.exists, job.lane, places);
     }
   }
 };
@@ -207,7 +207,8 @@ KERNEL_FN void stream_tokens(const char* x, i64 k, u32 chunk, u32 destination, i
   }
 }
 
-// A block's share of the units, and the ring that their chunks of K pass through: `tiles` of kUnits units, the chunks of each in turn.
+// A block's share of the units, and the ring that their chunks of K pass through: `tiles` of kUnits units, the chunks
+// of each in turn.
 template <typename Stream, int Stages, Epilogue Kind>
 struct StreamRing {
   u32 chunks, tiles;
@@ -215,7 +216,10 @@ struct StreamRing {
   u32 stages, full, empty;  // shared addresses: of the stages, and of a barrier for each
 
   KERNEL_FN StreamRing(const FusedLinearArgs& args, const Tile& tile, u32 shared, u32 barriers)
-      : chunks(static_cast<u32>((args.k + Stream::kDepth - 1) / Stream::kDepth)), stages(shared), full(barriers), empty(full + Stages * 8) {
+      : chunks(static_cast<u32>((args.k + Stream::kDepth - 1) / Stream::kDepth)),
+        stages(shared),
+        full(barriers),
+        empty(full + Stages * 8) {
     const i64 units = stream_units_of<Kind>(args);
     unit_begin = units * tile.x / tile.nx, unit_end = units * (tile.x + 1) / tile.nx;
     tiles = static_cast<u32>((unit_end - unit_begin + Stream::kUnits - 1) / Stream::kUnits);
@@ -231,7 +235,8 @@ struct StreamRing {
 
 // A filling warp copies half units, eight rows of a tile, and tokens.
 template <typename Stream, int Stages, Epilogue Kind, typename Args>
-KERNEL_FN void fill_with_tokens(const Args& all, const StreamRing<Stream, Stages, Kind>& ring, int filler, i64 row0, i64 rows) {
+KERNEL_FN void fill_with_tokens(const Args& all, const StreamRing<Stream, Stages, Kind>& ring, int filler, i64 row0,
+                                i64 rows) {
   constexpr int kFillers = Stream::kFillers;
   const FusedLinearArgs& args = linear_of(all);
   const auto copy_weights = [&](u32 step) {
@@ -248,8 +253,9 @@ KERNEL_FN void fill_with_tokens(const Args& all, const StreamRing<Stream, Stages
   const int tokens = static_cast<int>(min_of(rows, i64{Stream::kTokens}));
   const char* x = static_cast<const char*>(args.x) + row0 * args.k * 2;
   const auto copy_tokens = [&](u32 step) {
-    stream_tokens<Stream::kDepth>(x, args.k, step % ring.chunks, ring.stage(step) + Stream::kWeightBytes + threadIdx.x % kWarp * 16, filler,
-                                  kFillers, tokens);
+    stream_tokens<Stream::kDepth>(x, args.k, step % ring.chunks,
+                                  ring.stage(step) + Stream::kWeightBytes + threadIdx.x % kWarp * 16, filler, kFillers,
+                                  tokens);
     copy_async_arrive(ring.full_barrier(step));
   };
   for (u32 step = 0; step < ring.ahead(); ++step) copy_tokens(step);
@@ -274,8 +280,9 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
     stream_weights(stream_rows<Kind>(all, unit, half % 2), linear_of(all).k, chunk,
                    stage + half * 8 * kStreamRowBytes + threadIdx.x % kWarp * 16);
   }
-  template <int Stages, Epilogue Kind, typename Args>
-  KERNEL_FN static void fill(const Args& all, const StreamRing<DenseStream, Stages, Kind>& ring, int filler, i64 row0, i64 rows) {
+  template <int Stages, Epilogue Kind, typename Args, typename ScaleRows>
+  KERNEL_FN static void fill(const Args& all, const StreamRing<DenseStream, Stages, Kind>& ring, int filler, i64 row0,
+                             i64 rows, const ScaleRows&) {
     fill_with_tokens(all, ring, filler, row0, rows);
   }
   KERNEL_FN void begin_chunk(u32, u32) {}
@@ -283,7 +290,8 @@ struct DenseStream : StreamTile<Units, TokenTiles> {
   KERNEL_FN void multiply_chunk(const char* stage, u32 empty, u32) { this->template multiply<W>(stage, empty); }
 };
 
-// `Stream` as DenseStream; W: the type of bias and norm weights.
+// `Stream` as DenseStream; W: the type of bias and norm weights. The row scales are computed by a warp behind those
+// that fill, or by the last of these.
 template <typename Stream, typename W, typename A, typename KV, int Stages, Epilogue Kind, typename Args>
 KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   const FusedLinearArgs& args = linear_of(all);
@@ -313,26 +321,25 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     return;
   }
 
-  const auto scale_rows = [&](int first, int step) {
-    for (int token = first; token < kTokens; token += step) {
+  const auto scale_rows = [&] {
+    for (int token = 0; token < kTokens; ++token) {
       const float s = token < rows ? row_scale_of(args, row0 + token, lane) : 1.0f;
       if (lane == 0) scale[token] = s;
     }
+    mbarrier_arrive_warp(scaled);
   };
   if (warp >= kStreamWarps + Stream::kFillers) {
     dependency_wait();
-    scale_rows(0, 1);
-    mbarrier_arrive_warp(scaled);
+    scale_rows();
     return;
   }
   if (warp >= kStreamWarps) {
-    Stream::fill(all, ring, warp - kStreamWarps, row0, rows);
+    Stream::fill(all, ring, warp - kStreamWarps, row0, rows, scale_rows);
     return;
   }
 
   dependency_wait();
   Stream sums(all, row0, rows, workspace);
-  if constexpr (!Stream::kScaleWarp) scale_rows(warp, kStreamWarps);
   u32 stage = 0, parity = 0;
   for (u32 i = 0; i < ring.tiles; ++i) {
     sums.clear();
@@ -347,10 +354,12 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
     float* tile_partial = partial + static_cast<int>(i) % Stream::kPartials * kPartialFloats;
     sums.leave_sums(tile_partial);
     named_barrier_sync(1, kStreamWarps * kWarp);
-    if (Stream::kScaleWarp && i == 0) mbarrier_wait(scaled, 0);
-    Stream::template finish<W, A, KV, Kind>(epilogue_of(all), inputs, tile_partial, scale, row0, rows, first, ring.unit_end);
+    if (i == 0) mbarrier_wait(scaled, 0);
+    Stream::template finish<W, A, KV, Kind>(epilogue_of(all), inputs, tile_partial, scale, row0, rows, first,
+                                            ring.unit_end);
     if constexpr (Stream::kPartials == 1) named_barrier_sync(1, kStreamWarps * kWarp);
   }
+  Stream::drain();
 }
 
 template <typename W, typename A, int Units, int TokenTiles, int Stages, Epilogue Kind>

@@ -127,6 +127,12 @@ KERNEL_FN llm_abi::u32 e4m3_pair_bits_of(float low, float high) {
   asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(bits) : "f"(high), "f"(low));
   return bits;
 }
+// Two codes of e4m3 in fp16, exactly.
+KERNEL_FN llm_abi::u32 f16_pair_of_e4m3(llm_abi::u16 codes) {
+  llm_abi::u32 bits;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(bits) : "h"(codes));
+  return bits;
+}
 #endif
 
 // sum + the products of four unsigned bytes with four signed ones.

@@ -32,6 +32,23 @@ struct bf16 {
   u16 bits;
 };
 
+template <typename T>
+struct IsF16 {
+  static constexpr bool kValue = false;
+};
+template <>
+struct IsF16<f16> {
+  static constexpr bool kValue = true;
+};
+template <bool First, typename A, typename B>
+struct Choose {
+  using Type = A;
+};
+template <typename A, typename B>
+struct Choose<false, A, B> {
+  using Type = B;
+};
+
 KERNEL_FN float float_of_bits(u32 bits) { return __uint_as_float(bits); }
 KERNEL_FN u32 float_bits(float v) { return __float_as_uint(v); }
 KERNEL_FN f16 f16_of_bits(u16 bits) { return {bits}; }

@@ -43,7 +43,7 @@ struct Int8Values {
 };
 
 // Activations as integers of 15 bits: `columns` of a row share a scale of 2^e that makes the largest of them 2^13 to 2^14
-// (cuda/linear_quantized_int16.h); the last ones may be fewer.
+// (cuda/quantized_operands.h); the last ones may be fewer.
 inline std::vector<double> int16_values(std::vector<double> x, int width, int columns) {
   for (size_t row = 0; row < x.size(); row += width)
     for (int first = 0; first < width; first += columns) {

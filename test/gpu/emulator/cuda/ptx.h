@@ -148,6 +148,13 @@ inline u32 e4m3_bits_of(float v) {
   return (units + static_cast<u32>(ulp - (kLeastExponent - kFractionBits)) * 8) | (std::signbit(v) ? 0x80u : 0u);
 }
 inline u32 e4m3_pair_bits_of(float low, float high) { return e4m3_bits_of(low) | e4m3_bits_of(high) << 8; }
+inline u32 f16_pair_of_e4m3(u16 codes) {
+  const auto half = [](u32 code) {  // exponent and fraction of an fp16 smaller by 2^8
+    const u32 bits = (code & 0x80u) << 8 | (code & 0x7fu) << 7;
+    return f16_bits_of(float_of_f16_bits(static_cast<u16>(bits)) * 256.0f);
+  };
+  return half(codes & 0xffu) | static_cast<u32>(half(codes >> 8u)) << 16;
+}
 inline u32 f16_pair_bits_of(float low, float high) { return f16_bits_of(low) | static_cast<u32>(f16_bits_of(high)) << 16; }
 inline u32 bf16_pair_bits_of(float low, float high) {
   return bf16_bits_of(low) | static_cast<u32>(bf16_bits_of(high)) << 16;

@@ -18,6 +18,7 @@ T load_shared(u32 address) {
 }
 inline uint4 load_shared16(u32 address) { return load_shared<uint4>(address); }
 inline uint2 load_shared8(u32 address) { return load_shared<uint2>(address); }
+inline u32 load_shared4(u32 address) { return load_shared<u32>(address); }
 inline u16 load_shared2(u32 address) { return load_shared<u16>(address); }
 inline u32 load_shared1(u32 address) { return load_shared<unsigned char>(address); }
 inline u32 kept(u32 v) { return v; }
