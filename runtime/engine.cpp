@@ -4,6 +4,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "runtime/median.h"
+
 namespace llmrt {
 namespace {
 
@@ -386,13 +388,7 @@ llm::Result<std::vector<double>> Engine::time_phases(BuiltProgram& program, int 
     LLM_TRY(chosen_.device->download(began.data(), state("step_times"), began.size() * sizeof(uint64_t)));
     for (size_t i = 0; i < count; ++i) samples[i].push_back(static_cast<double>(began[i + 1] - began[i]) * 1e-3);
   }
-  std::vector<double> medians;
-  for (std::vector<double>& s : samples) {
-    const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
-    std::nth_element(s.begin(), middle, s.end());
-    medians.push_back(s.empty() ? 0.0 : *middle);
-  }
-  return medians;
+  return medians(samples);
 }
 
 llm::Result<double> Engine::time_in_a_row(const StepInput& in, std::span<const size_t> chosen, double seconds) {

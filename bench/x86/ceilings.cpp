@@ -52,43 +52,21 @@ double read_gb_s(llmrt::ThreadPool& pool) {
   return static_cast<double>(kReadBytes) / seconds / 1e9;
 }
 
-// One operation that depends on nothing else for each of 12 registers, so that the units are never idle.
-__attribute__((target("avx2,fma"))) float fma_loop_256() {
-  __m256 sum[12];
-  for (auto& s : sum) s = _mm256_setzero_ps();
-  const __m256 x = _mm256_set1_ps(0.5f);
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (auto& s : sum) s = _mm256_fmadd_ps(x, x, s);
-#pragma GCC unroll 12
-    for (auto& s : sum) asm volatile("" : "+x"(s));
+// One operation that depends on nothing else for each of 12 registers, so that the units are never idle. A macro, for
+// the sake of the instructions that each loop is compiled for.
+#define LLM_BUSY_LOOP(name, features, Vector, operand, operation)              \
+  __attribute__((target(features))) void name() {                              \
+    Vector sum[12] = {};                                                       \
+    const Vector x = operand;                                                  \
+    for (int64_t i = 0; i < kRounds; ++i) {                                    \
+      _Pragma("GCC unroll 12") for (auto& s : sum) s = operation;              \
+      _Pragma("GCC unroll 12") for (auto& s : sum) asm volatile("" : "+v"(s)); \
+    }                                                                          \
   }
-  return _mm256_cvtss_f32(sum[0]);
-}
-__attribute__((target("avx512f"))) float fma_loop_512() {
-  __m512 sum[12];
-  for (auto& s : sum) s = _mm512_setzero_ps();
-  const __m512 x = _mm512_set1_ps(0.5f);
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (auto& s : sum) s = _mm512_fmadd_ps(x, x, s);
-#pragma GCC unroll 12
-    for (auto& s : sum) asm volatile("" : "+v"(s));
-  }
-  return _mm512_cvtss_f32(sum[0]);
-}
-__attribute__((target("avx512f,avx512vnni"))) int vnni_loop() {
-  __m512i sum[12];
-  for (auto& s : sum) s = _mm512_setzero_si512();
-  const __m512i x = _mm512_set1_epi8(3);
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (auto& s : sum) s = _mm512_dpbusd_epi32(s, x, x);
-#pragma GCC unroll 12
-    for (auto& s : sum) asm volatile("" : "+v"(s));
-  }
-  return _mm512_cvtsi512_si32(sum[0]);
-}
+LLM_BUSY_LOOP(fma_loop_256, "avx2,fma", __m256, _mm256_set1_ps(0.5f), _mm256_fmadd_ps(x, x, s))
+LLM_BUSY_LOOP(fma_loop_512, "avx512f", __m512, _mm512_set1_ps(0.5f), _mm512_fmadd_ps(x, x, s))
+LLM_BUSY_LOOP(vnni_loop, "avx512f,avx512vnni", __m512i, _mm512_set1_epi8(3), _mm512_dpbusd_epi32(s, x, x))
+#undef LLM_BUSY_LOOP
 
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -146,20 +124,10 @@ Ceilings measure_ceilings(llmrt::ThreadPool& pool) {
   c.read_gb_s = read_gb_s(pool);
   const double rounds = static_cast<double>(kRounds);
   if (have & llm::kAvx512)
-    c.fma_tflops = tera(pool, rounds * 12 * 32, [] {
-      volatile float keep = fma_loop_512();
-      (void)keep;
-    });
+    c.fma_tflops = tera(pool, rounds * 12 * 32, fma_loop_512);
   else if (have & llm::kAvx2)
-    c.fma_tflops = tera(pool, rounds * 12 * 16, [] {
-      volatile float keep = fma_loop_256();
-      (void)keep;
-    });
-  if (have & llm::kAvx512Vnni)
-    c.vnni_tops = tera(pool, rounds * 12 * 128, [] {
-      volatile int keep = vnni_loop();
-      (void)keep;
-    });
+    c.fma_tflops = tera(pool, rounds * 12 * 16, fma_loop_256);
+  if (have & llm::kAvx512Vnni) c.vnni_tops = tera(pool, rounds * 12 * 128, vnni_loop);
   if (have & llm::kAmxBf16)
     c.amx_bf16_tflops = tera(pool, rounds * 16 * 16 * 32 * 2, [&] { amx_loop<false>(operands.data()); });
   if (have & llm::kAmxInt8)

@@ -11,7 +11,8 @@
 template <typename Code, typename S, typename A, int Rows, int Columns, int KWarps>
 KERNEL_FN void linear_quantized_gemv(const LinearQuantizedArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 8, kGroups = kWarps / KWarps, kOutputs = Rows * Columns;
-  constexpr int kPerWord = 32 / Code::kBits, kChunk = 4 * kPerWord, kUnroll = Rows > 2 ? 1 : 2;
+  constexpr int kPerWord = 32 / Code::kBits, kChunk = 4 * kPerWord;
+  [[maybe_unused]] constexpr int kUnroll = Rows > 2 ? 1 : 2;  // seen only by compilers that know the pragma
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int owner = warp / KWarps, part = warp % KWarps;
   const i64 row0 = static_cast<i64>(tile.y) * Rows, rows = args.counts->rows[args.row_count];

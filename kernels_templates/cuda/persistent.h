@@ -25,7 +25,7 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
     // They change with the KV group only: not on the way between a sum and the cache.
     if (*shared.places_table != args.kv.block_table) {
       body_sync(kThreads);
-      if (threadIdx.x < rows) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
+      if (threadIdx.x < static_cast<u32>(rows)) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
       if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
       body_sync(kThreads);
     }

@@ -14,6 +14,7 @@
 #include "plan/cpu_features.h"
 #include "runtime/cpu/thread_pool.h"
 #include "runtime/cpu/topology.h"
+#include "runtime/median.h"
 
 namespace llmrt {
 namespace {
@@ -176,12 +177,7 @@ class CpuDevice : public Device {
         samples[i].push_back(
             std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
       }
-    std::vector<double> medians;
-    for (std::vector<double>& s : samples) {
-      std::nth_element(s.begin(), s.begin() + static_cast<long>(s.size() / 2), s.end());
-      medians.push_back(s[s.size() / 2]);
-    }
-    return medians;
+    return medians(samples);
   }
 
   // Every thread sums its share of 512 MB; the best of five passes, the first of which faults the pages in.

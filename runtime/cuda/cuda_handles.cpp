@@ -1,6 +1,6 @@
 #include "runtime/cuda/cuda_handles.h"
 
-#include <algorithm>
+#include "runtime/median.h"
 
 namespace llmrt {
 
@@ -249,13 +249,7 @@ Result<std::vector<double>> time_launches(const CudaContextPtr& context, CUstrea
       samples[i].push_back(ms * 1e3);
     }
   }
-  std::vector<double> medians;
-  for (std::vector<double>& s : samples) {
-    const auto middle = s.begin() + static_cast<std::ptrdiff_t>(s.size() / 2);
-    std::nth_element(s.begin(), middle, s.end());
-    medians.push_back(s.empty() ? 0.0 : *middle);
-  }
-  return medians;
+  return medians(samples);
 }
 
 }  // namespace llmrt

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "runtime/cuda/tensor_map.h"
+#include "test/gpu/float16.h"
 #include "test/gpu/quantized_weight.h"
 
 namespace llm_test {
@@ -118,7 +119,7 @@ float from_bf16_bits(uint16_t half_bits) {
 double rounded(double value, ScalarType type) {
   switch (type) {
     case ScalarType::kF16:
-      return static_cast<float>(static_cast<_Float16>(static_cast<float>(value)));
+      return float_of_f16(f16_of_float(static_cast<float>(value)));
     case ScalarType::kBF16:
     case ScalarType::kBF16Panels:
       return from_bf16_bits(bf16_bits(static_cast<float>(value)));
@@ -137,7 +138,7 @@ std::vector<uint8_t> encode(const std::vector<double>& values, ScalarType type) 
     } else if (std::isnan(values[i])) {
       bytes[i * 2] = bytes[i * 2 + 1] = 0xff;
     } else if (type == ScalarType::kF16) {
-      const _Float16 v = static_cast<_Float16>(static_cast<float>(values[i]));
+      const uint16_t v = f16_of_float(static_cast<float>(values[i]));
       std::memcpy(&bytes[i * 2], &v, 2);
     } else {
       const uint16_t v = bf16_bits(static_cast<float>(values[i]));
@@ -155,9 +156,9 @@ std::vector<double> decode(const std::vector<uint8_t>& bytes, ScalarType type) {
       std::memcpy(&v, &bytes[i * 4], 4);
       values[i] = v;
     } else if (type == ScalarType::kF16) {
-      _Float16 v;
+      uint16_t v;
       std::memcpy(&v, &bytes[i * 2], 2);
-      values[i] = static_cast<float>(v);
+      values[i] = float_of_f16(v);
     } else {
       uint16_t v;
       std::memcpy(&v, &bytes[i * 2], 2);
@@ -196,10 +197,29 @@ std::vector<double> OperandArray::values() const {
   return values;
 }
 
+namespace {
+
+// To draw normal values from: quicker than a logarithm and two draws for each.
+constexpr size_t kNormalValues = size_t{1} << 16;
+std::vector<float> normal_values() {
+  Rng rng(0);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(kNormalValues);
+  for (float& v : values) v = normal(rng);
+  return values;
+}
+
+}  // namespace
+
 std::vector<double> random_values(Rng& rng, size_t count, double scale, ScalarType type) {
-  std::normal_distribution<float> normal(0.0f, static_cast<float>(scale));
+  static const std::vector<float> kNormal = normal_values();
+  const auto spread = static_cast<float>(scale);
   std::vector<double> values(count);
-  for (double& v : values) v = rounded(normal(rng), type);
+  uint64_t drawn = 0;
+  for (size_t i = 0; i < count; ++i) {
+    drawn = i % 4 == 0 ? rng() : drawn >> 16;
+    values[i] = rounded(kNormal[drawn % kNormalValues] * spread, type);
+  }
   return values;
 }
 
@@ -310,7 +330,7 @@ void Outcome::near(double out, double expected, double limit, const char* what, 
   worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
 }
 
-void Outcome::exact(bool equal, const std::string& what) {
+void Outcome::exact(bool equal, std::string_view what) {
   if (!equal && failure.empty()) failure = what;
   if (!equal) worst = INFINITY;
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels_templates/abi.h"
@@ -173,7 +174,7 @@ struct Outcome {
 
   // |out - expected| <= limit; NaN fails. `row` and `column` say where.
   void near(double out, double expected, double limit, const char* what, int row = -1, int column = -1);
-  void exact(bool equal, const std::string& what);
+  void exact(bool equal, std::string_view what);
   void bandwidth(double bytes) { set_rate(bytes / us * 1e-3, "GB/s"); }
   void throughput(double operations) { set_rate(operations / us * 1e-6, "TFLOP/s"); }
 

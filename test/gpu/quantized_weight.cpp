@@ -1,5 +1,7 @@
 #include "test/gpu/quantized_weight.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace llm_test {
@@ -11,6 +13,20 @@ using llm_abi::u32;
 int bits_of(CodeType code) {
   return code == CodeType::kU2 ? 2 : code == CodeType::kU8 || code == CodeType::kE4M3 ? 8 : 4;
 }
+
+namespace {
+
+std::array<double, 256> e4m3_values() {
+  std::array<double, 256> values;
+  for (int q = 0; q < 256; ++q) {
+    const int exponent = q >> 3 & 15, fraction = q & 7;
+    const double magnitude = exponent ? std::ldexp(8 + fraction, exponent - 10) : std::ldexp(fraction, -9);
+    values[q] = q & 128 ? -magnitude : magnitude;
+  }
+  return values;
+}
+
+}  // namespace
 
 double value_of(CodeType code, unsigned q) {
   static constexpr double kNf4[] = {-1.0,
@@ -36,9 +52,8 @@ double value_of(CodeType code, unsigned q) {
     case CodeType::kFp4:
       return (q & 8 ? -1 : 1) * kFp4[q & 7];
     case CodeType::kE4M3: {
-      const int exponent = static_cast<int>(q >> 3 & 15), fraction = static_cast<int>(q & 7);
-      const double magnitude = exponent ? std::ldexp(8 + fraction, exponent - 10) : std::ldexp(fraction, -9);
-      return q & 128 ? -magnitude : magnitude;
+      static const std::array<double, 256> kE4m3 = e4m3_values();
+      return kE4m3[q];
     }
     default:
       return q;
@@ -49,9 +64,12 @@ Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int 
                           double scale_spread) {
   Quantized q{n, k, group, (k + group - 1) / group, code, {}, {}, {}, 1u << (bits_of(code) - 1)};
   const unsigned count = 1u << bits_of(code);
-  for (int i = 0; i < n * k; ++i) {
-    q.codes.push_back(static_cast<unsigned>(rng() % count));
-    if (code == CodeType::kE4M3 && (q.codes.back() & 0x7f) == 0x7f) q.codes.back() = 0x7e;  // no number
+  q.codes.resize(static_cast<size_t>(n) * k);
+  uint64_t drawn = 0;
+  for (size_t i = 0; i < q.codes.size(); ++i) {
+    drawn = i % 8 == 0 ? rng() : drawn >> 8;
+    q.codes[i] = static_cast<unsigned>(drawn % count);
+    if (code == CodeType::kE4M3 && (q.codes[i] & 0x7f) == 0x7f) q.codes[i] = 0x7e;  // no number
   }
   q.scales = random_values(rng, static_cast<size_t>(n) * q.groups, scale_spread, scale);
   if (with_zeros && q.is_integer())
@@ -59,10 +77,33 @@ Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int 
   return q;
 }
 
-double Quantized::weight(int row, int column) const {
-  const size_t at = static_cast<size_t>(row) * groups + column / group;
-  const double z = is_integer() ? (zeros.empty() ? zero : zeros[at]) : 0;
-  return (value_of(code, codes[static_cast<size_t>(row) * k + column]) - z) * scales[at];
+namespace {
+
+// zero_of(group): of the weight's groups, rows by rows.
+template <typename ZeroOf>
+std::vector<double> dequantized(const Quantized& q, ZeroOf zero_of) {
+  std::vector<double> out(q.codes.size());
+  for (size_t r = 0; r < static_cast<size_t>(q.n); ++r) {
+    for (int g = 0; g < q.groups; ++g) {
+      const size_t at = r * q.groups + g, end = r * q.k + std::min((g + 1) * q.group, q.k);
+      const double zero = zero_of(at);
+      for (size_t i = r * q.k + g * q.group; i < end; ++i)
+        out[i] = (value_of(q.code, q.codes[i]) - zero) * q.scales[at];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> Quantized::weights() const {
+  return dequantized(*this, [&](size_t group) -> double {
+    return !is_integer() ? 0 : zeros.empty() ? zero : zeros[group];
+  });
+}
+
+std::vector<double> Quantized::weights_before_zeros() const {
+  return dequantized(*this, [](size_t) { return 0.0; });
 }
 
 i64 stored_row_words(CodeType code, int k, i64 interleave) {
@@ -93,11 +134,12 @@ CodePlace code_position(CodeType code, i64 interleave, int row, int column, int 
 std::vector<u32> Quantized::stored_codes(i64 interleave) const {
   const i64 rows = (n + interleave - 1) / interleave * interleave;
   std::vector<u32> out(static_cast<size_t>(rows * stored_row_words(code, k, interleave)));
+  // A code's word is that of its row's first code plus that of its column in row 0.
+  std::vector<CodePlace> columns;
+  for (int i = 0; i < k; ++i) columns.push_back(code_position(code, interleave, 0, i, k));
   for (int r = 0; r < n; ++r) {
-    for (int i = 0; i < k; ++i) {
-      const CodePlace place = code_position(code, interleave, r, i, k);
-      out[place.word] |= codes[static_cast<size_t>(r) * k + i] << place.shift;
-    }
+    const size_t row = code_position(code, interleave, r, 0, k).word;
+    for (int i = 0; i < k; ++i) out[row + columns[i].word] |= codes[static_cast<size_t>(r) * k + i] << columns[i].shift;
   }
   return out;
 }
@@ -139,13 +181,6 @@ QuantizedOnDevice::QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int 
               kernel.instance->weight),
       zeros_(*kernel.gpu,
              weight_.n ? weight_.stored_zeros(interleave_of(*kernel.instance)) : std::vector<unsigned char>()) {}
-
-std::vector<double> QuantizedOnDevice::weights() const {
-  std::vector<double> out;
-  for (int r = 0; r < weight_.n; ++r)
-    for (int k = 0; k < weight_.k; ++k) out.push_back(weight_.weight(r, k));
-  return out;
-}
 
 llm_abi::QuantizedGroups QuantizedOnDevice::groups() const {
   return {scales_.ptr(), weight_.zeros.empty() ? nullptr : zeros_.get(), weight_.group, static_cast<i64>(weight_.zero)};

@@ -23,7 +23,8 @@ struct Quantized {
   static Quantized make(Rng& rng, llm::CodeType code, ScalarType scale, int n, int k, int group, bool with_zeros,
                         double scale_spread = 0.02);
   bool is_integer() const { return code <= llm::CodeType::kU8; }
-  double weight(int row, int column) const;
+  std::vector<double> weights() const;               // [n, k]
+  std::vector<double> weights_before_zeros() const;  // the same of codes from which no zero was taken
   // Codes and groups in an order of docs/quantization.md: 1, 8 or 16 rows interleaved.
   std::vector<llm_abi::u32> stored_codes(llm_abi::i64 interleave) const;
   std::vector<double> stored_scales(llm_abi::i64 interleave) const;
@@ -42,7 +43,7 @@ size_t group_position(llm_abi::i64 interleave, int row, int group, int groups);
 class QuantizedOnDevice {
  public:
   QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros);
-  std::vector<double> weights() const;  // [n, k]
+  std::vector<double> weights() const { return weight_.weights(); }  // [n, k]
   const void* codes() const { return codes_.get(); }
   llm_abi::QuantizedGroups groups() const;
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "test/gpu/dot.h"
 #include "test/gpu/gpu_harness.h"
 
 namespace llm_test {
@@ -25,11 +26,7 @@ Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, i
   std::vector<double> scores;
   for (int e = begin; e < end; ++e) {
     const double* key = &b.pool[b.entry_offset(sequence, e, kv_head, false)];
-    double score = 0, magnitude = 0;
-    for (int i = 0; i < b.head_dim; ++i) {
-      score += query[i] * key[i];
-      magnitude += std::abs(query[i] * key[i]);
-    }
+    const auto [score, magnitude] = dot(query, key, b.head_dim);
     scores.push_back(score * scale);
     r.spread = std::max(r.spread, magnitude * scale);
   }
@@ -38,9 +35,10 @@ Reference attend(const PagedBatch& b, const std::vector<double>& q, int token, i
   for (double& s : scores) sum += s = std::exp(s - top);
   for (int e = begin; e < end; ++e) {
     const double* value = &b.pool[b.entry_offset(sequence, e, kv_head, true)];
+    const double weight = scores[e - begin] / sum;
     for (int i = 0; i < b.head_dim; ++i) {
-      r.out[i] += scores[e - begin] / sum * value[i];
-      r.magnitude[i] += scores[e - begin] / sum * std::abs(value[i]);
+      r.out[i] += weight * value[i];
+      r.magnitude[i] += weight * std::abs(value[i]);
     }
   }
   return r;

@@ -1,6 +1,7 @@
 // Linear layers against a float64 product of the same (rounded) inputs.
 #include <cmath>
 
+#include "test/gpu/dot.h"
 #include "test/gpu/gpu_harness.h"
 
 namespace llm_test {
@@ -87,16 +88,12 @@ void check_linear(const Kernel& kernel, Rng& rng, const LinearShape& s, bool wit
   const std::vector<float> result = out.values();
   for (int r = 0; r < s.rows; ++r) {
     for (int c = 0; c < s.n; ++c) {
-      double sum = with_bias ? bias[c] : 0, magnitude = std::abs(sum);
-      for (int i = 0; i < s.k; ++i) {
-        const double product = x[static_cast<size_t>(r) * s.k + i] * w[static_cast<size_t>(c) * s.k + i];
-        sum += product;
-        magnitude += std::abs(product);
-      }
+      const Dot product = dot(&x[static_cast<size_t>(r) * s.k], &w[static_cast<size_t>(c) * s.k], s.k);
+      const double added = with_bias ? bias[c] : 0, magnitude = product.magnitude + std::abs(added);
       // fp32 accumulation; tensor cores truncate, hence the factor. Operands rounded to fp16 add their own rounding.
       const bool rounds = instance.variant->rounds_operands && instance.operand == ScalarType::kF32;
       const double eps = scaled && instance.operand == ScalarType::kF32 ? 0x1p-11 : rounds ? unit_roundoff(ScalarType::kBF16) : 0;
-      outcome.near(result[static_cast<size_t>(r) * s.n + c], sum,
+      outcome.near(result[static_cast<size_t>(r) * s.n + c], product.sum + added,
                    (eps + 0x1p-24 * 4 * std::sqrt(s.k)) * magnitude + 1e-35, "linear", r, c);
     }
   }

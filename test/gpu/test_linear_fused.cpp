@@ -2,6 +2,7 @@
 // (rounded) inputs.
 #include <cmath>
 
+#include "test/gpu/dot.h"
 #include "test/gpu/fp8_values.h"
 #include "test/gpu/int8_values.h"
 
@@ -94,11 +95,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
     const double scale = with.squares ? 1 / std::sqrt(mean + eps) : 1;
     std::vector<double> product(s.n), limit(s.n);
     for (int c = 0; c < s.n; ++c) {
-      double sum = 0, magnitude = 0;
-      for (int i = 0; i < s.k; ++i) {
-        const double term = x[static_cast<size_t>(r) * s.k + i] * w[static_cast<size_t>(c) * s.k + i];
-        sum += term, magnitude += std::abs(term);
-      }
+      const auto [sum, magnitude] = dot(&x[static_cast<size_t>(r) * s.k], &w[static_cast<size_t>(c) * s.k], s.k);
       product[c] = sum * scale + (with.bias ? bias[c] : 0);
       limit[c] = sum_roundoff(*kernel.instance->variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
       if (kernel.instance->variant->rounds_operands) limit[c] += unit_roundoff(ScalarType::kBF16) * magnitude * scale;

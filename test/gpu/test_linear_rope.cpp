@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "test/gpu/dot.h"
 #include "test/gpu/fp8_values.h"
 #include "test/gpu/int8_values.h"
 
@@ -76,12 +77,8 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
     const double scale = squares ? 1 / std::sqrt(mean + 1e-5) : 1;
     std::vector<double> product(n), limit(n);
     for (int c = 0; c < n; ++c) {
-      double magnitude = 0;
-      for (int i = 0; i < s.k; ++i) {
-        const double term = x[static_cast<size_t>(r) * s.k + i] * w[static_cast<size_t>(c) * s.k + i];
-        product[c] += term, magnitude += std::abs(term);
-      }
-      product[c] = product[c] * scale + (bias ? biases[c] : 0);
+      const auto [sum, magnitude] = dot(&x[static_cast<size_t>(r) * s.k], &w[static_cast<size_t>(c) * s.k], s.k);
+      product[c] = sum * scale + (bias ? biases[c] : 0);
       limit[c] = sum_roundoff(variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
     }
     for (int h = 0; h < s.heads + 2 * s.kv_heads; ++h) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "test/gpu/dot.h"
 #include "test/gpu/fp8_values.h"
 #include "test/gpu/int8_values.h"
 
@@ -60,20 +61,18 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
                                     {int8_codes.get(), int8_scales.get(), int8_sums.get(), int8_group}},
                 q.n, bucket);
   const std::vector<float> result = out.values();
+  const std::vector<double> w = q.weights(), w_before_zeros = q.is_integer() ? q.weights_before_zeros() : std::vector<double>();
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < q.n; ++c) {
-      double sum = with_bias ? bias[c] : 0, magnitude = std::abs(sum);
-      for (int i = 0; i < q.k; ++i) {
-        const size_t at = static_cast<size_t>(c) * q.groups + i / q.group;
-        const double value = x[static_cast<size_t>(r) * q.k + i], product = value * q.weight(c, i);
-        sum += product;
-        // Kernels may sum codes and take the zero's share off at the end of a group.
-        const double code = value_of(q.code, q.codes[static_cast<size_t>(c) * q.k + i]);
-        magnitude += std::abs(product) + std::abs(value * q.scales[at]) * (q.code <= CodeType::kU8 ? code : 0);
-      }
+      const double* row = &x[static_cast<size_t>(r) * q.k];
+      const Dot product = dot(row, &w[static_cast<size_t>(c) * q.k], q.k);
+      const double added = with_bias ? bias[c] : 0;
+      double magnitude = product.magnitude + std::abs(added);
+      // Kernels may sum codes and take the zero's share off at the end of a group.
+      if (q.is_integer()) magnitude += dot(row, &w_before_zeros[static_cast<size_t>(c) * q.k], q.k).magnitude;
       const ScalarType unit_type = instance.variant->rounds_operands ? ScalarType::kBF16 : ScalarType::kF16;
       const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(unit_type) * 2 : 0;
-      outcome.near(result[static_cast<size_t>(r) * q.n + c], sum,
+      outcome.near(result[static_cast<size_t>(r) * q.n + c], product.sum + added,
                    (operand_eps + 0x1p-24 * 4 * std::sqrt(q.k)) * magnitude + 1e-35, "linear_quantized", r, c);
     }
   }

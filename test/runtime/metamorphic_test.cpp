@@ -19,6 +19,7 @@
 #include "runtime/kv_cache.h"
 #include "test/runtime/golden.h"
 #include "test/runtime/number_class.h"
+#include "test/runtime/step_rows.h"
 #include "test/runtime/test_engine.h"
 
 namespace llmrt_test {
@@ -270,7 +271,6 @@ class DecodeLoop {
     std::vector<uint32_t> numbers;
     for (size_t n = 0; n < steps; ++n) {
       llmrt::StepInput in;
-      in.query_start = {0};
       // The rows change places from step to step, so that -1-j is not always the own row.
       for (size_t k = 0; k < prompts_.size(); ++k) {
         const size_t i = (k + n) % prompts_.size();
@@ -292,18 +292,9 @@ class DecodeLoop {
 
  private:
   void add(llmrt::StepInput& in, size_t sequence, const std::vector<int32_t>& tokens, int32_t first) {
-    const auto row = static_cast<int32_t>(in.kv_len.size()), slot = static_cast<int32_t>(sequence);
+    const auto slot = static_cast<int32_t>(sequence);
     if (first == 0) kv_.release(slot);
-    for (size_t t = 0; t < tokens.size(); ++t) {
-      in.tokens.push_back(tokens[t]);
-      in.positions.push_back(first + static_cast<int32_t>(t));
-      in.token_seq.push_back(row);
-    }
-    in.kv_index = in.positions;
-    in.query_start.push_back(static_cast<int32_t>(in.tokens.size()));
-    in.kv_len.push_back(in.positions.back() + 1);
-    in.seq_slot.push_back(slot);
-    in.seq_flags.push_back(first == 0 ? llm_abi::kSeqReset : 0);
+    add_sequence(in, slot, tokens, first);
     in.logit_rows.push_back(static_cast<int32_t>(in.tokens.size()) - 1);
     llm_abi::SampleParams p{};
     p.repetition_penalty = 1, p.top_p = 1, p.slot = slot, p.token_row = in.logit_rows.back(),

@@ -9,6 +9,7 @@
 
 #include "runtime/kv_cache.h"
 #include "test/runtime/engine_options.h"
+#include "test/runtime/step_rows.h"
 
 namespace llmrt_test {
 namespace {
@@ -42,19 +43,8 @@ class Sampling : public testing::Test {
 
   // Adds one sequence of the tokens, from position `first` on.
   void add(llmrt::StepInput& in, int32_t slot, const std::vector<int32_t>& tokens, int32_t first) {
-    if (in.query_start.empty()) in.query_start.push_back(0);
-    const auto row = static_cast<int32_t>(in.kv_len.size());
     if (first == 0) kv_->release(slot);
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      in.tokens.push_back(tokens[i]);
-      in.positions.push_back(first + static_cast<int32_t>(i));
-      in.token_seq.push_back(row);
-    }
-    in.kv_index = in.positions;
-    in.query_start.push_back(static_cast<int32_t>(in.tokens.size()));
-    in.kv_len.push_back(in.positions.back() + 1);
-    in.seq_slot.push_back(slot);
-    in.seq_flags.push_back(first == 0 ? llm_abi::kSeqReset : 0);
+    add_sequence(in, slot, tokens, first);
     ASSERT_TRUE(kv_->reserve(slot, static_cast<uint64_t>(in.kv_len.back()), in.block_updates));
   }
 

@@ -114,14 +114,7 @@ llm::Result<QuantizedWeight> read_bitsandbytes_weight(const ModuleTensors& modul
   if (scheme.bits == 4) return read_four_bits(module);
   QuantizedWeight w;
   w.code = "u8";
-  w.codes = {.tensor = {},
-             .word_bytes = 1,
-             .bits = 8,
-             .unit_values = 1,
-             .word_stride = 1,
-             .line_stride = module.cols(),
-             .add = 128};
-  LLM_ASSIGN(w.codes.tensor, module.get("weight", {module.rows(), module.cols()}, {DType::kI8}));
+  LLM_ASSIGN(w.codes, module.get_int8("weight", module.cols()));
   LLM_ASSIGN(w.scales.tensor, module.get("SCB", {module.rows()}, {DType::kF32}));
   w.group = module.cols();
   w.scale = DType::kF32;

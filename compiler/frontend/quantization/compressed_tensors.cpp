@@ -46,27 +46,11 @@ llm::Result<QuantizedWeight> read_compressed_tensors_weight(const ModuleTensors&
   if (scheme.format == PackingFormat::kFloat) return read_fp8_weight(module, scheme);
   QuantizedWeight w;
   w.code = "u8";
-  // Two's complement plus 128.
-  w.codes = {.tensor = {},
-             .word_bytes = 1,
-             .bits = 8,
-             .unit_values = 1,
-             .word_stride = 1,
-             .line_stride = module.cols(),
-             .add = 128};
-  LLM_ASSIGN(w.codes.tensor, module.get("weight", {module.rows(), module.cols()}, {DType::kI8}));
+  LLM_ASSIGN(w.codes, module.get_int8("weight", module.cols()));
   LLM_TRY(module.read_scales_by_shape("weight_scale", scheme, w));
   if (!scheme.symmetric) {
     const int64_t groups = (module.cols() + w.group - 1) / w.group;
-    PackedTensor zeros{.tensor = {},
-                       .word_bytes = 1,
-                       .bits = 8,
-                       .unit_values = 1,
-                       .word_stride = 1,
-                       .line_stride = groups,
-                       .add = 128};
-    LLM_ASSIGN(zeros.tensor, module.get("weight_zero_point", {module.rows(), groups}, {DType::kI8}));
-    w.zeros = zeros;
+    LLM_ASSIGN(w.zeros, module.get_int8("weight_zero_point", groups));
   }
   module.add_spare({"input_scale", "input_zero_point"}, w);
   return w;

@@ -32,6 +32,13 @@ llm::Result<TensorInfo> ModuleTensors::get_scales(std::string_view suffix, const
   return get(suffix, shape, {DType::kF16, DType::kBF16, DType::kF32});
 }
 
+llm::Result<PackedTensor> ModuleTensors::get_int8(std::string_view suffix, int64_t cols) const {
+  PackedTensor bytes{
+      .tensor = {}, .word_bytes = 1, .bits = 8, .unit_values = 1, .word_stride = 1, .line_stride = cols, .add = 128};
+  LLM_ASSIGN(bytes.tensor, get(suffix, {rows_, cols}, {DType::kI8}));
+  return bytes;
+}
+
 llm::Status ModuleTensors::check_multiple(const char* what, int64_t size, int64_t multiple) const {
   if (size % multiple == 0) return {};
   return llm::Error{"module " + quote(name_) + ": found " + std::to_string(size) + " " + what +

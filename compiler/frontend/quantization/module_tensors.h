@@ -28,6 +28,8 @@ class ModuleTensors {
   llm::Result<TensorInfo> get(std::string_view suffix, const std::vector<int64_t>& shape,
                               std::initializer_list<DType> dtypes) const;
   llm::Result<TensorInfo> get_scales(std::string_view suffix, const std::vector<int64_t>& shape) const;
+  // int8 [rows, cols], row by row, in two's complement: plus 128.
+  llm::Result<PackedTensor> get_int8(std::string_view suffix, int64_t cols) const;
   llm::Error error(const TensorInfo& tensor, const std::string& what) const;
 
   // Scales of whole rows, one for all, or of blocks of rows x columns, as their shape says; sets the group of `weight`.

@@ -1,13 +1,12 @@
 """A persistent kernel gives what the launches that it stands for give: logits of prompts, chunk by chunk, and generated ids; on the emulator,
 where its blocks really wait for each other."""
 
-import argparse
 import json
 import pathlib
 import sys
 import tempfile
 
-from commands import completed, read_npy
+from commands import arguments, completed, largest_difference, make_model, read_npy
 
 IDS = [(7 * i + 3) % 90 for i in range(41)]
 LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
@@ -21,15 +20,10 @@ def must(words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ["--llmc", "--llmrt", "--make-model", "--config"]:
-        parser.add_argument(name, required=True)
-    args = parser.parse_args()
+    args = arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        model, ids = folder / "model", folder / "ids.json"
-        ids.write_text(json.dumps(IDS))
-        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+        model, ids = make_model(args, folder, IDS)
         for step_tokens, name, variant in [(8, "f16_r8", "2, 1, 10, 4"), (16, "f16_r16", "2, 2, 8, 4")]:
             plan = folder / f"{step_tokens}.fb"
             must([args.llmc, "compile", model, "--target", "sm_90", "--max-step-tokens", step_tokens, "--max-batch", 4, "-q", "-o", plan,
@@ -43,8 +37,7 @@ def main():
                 return read_npy(out)
 
             got, expected = logits(), logits("--no-persistent")
-            scale = max(abs(x) for x in expected)
-            worst = max(abs(x - y) for x, y in zip(got, expected, strict=True)) / scale
+            worst = largest_difference(got, expected)
             print(f"steps of {step_tokens}: largest difference {worst:.5f} of the largest logit")
             if not worst < LIMIT:
                 sys.exit("the logits differ by more than rounding")

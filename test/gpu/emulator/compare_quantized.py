@@ -1,14 +1,13 @@
 """Plans of the tensor-core kernels for quantized weights give the logits of the x86 kernels in float32: on the emulator, prompts in one step and
 token by token."""
 
-import argparse
 import json
 import math
 import pathlib
 import sys
 import tempfile
 
-from commands import must, read_npy
+from commands import arguments, largest_difference, make_model, must, read_npy
 
 IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their bucket
 LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
@@ -65,22 +64,17 @@ def compare_fp8_activations(args, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ["--llmc", "--llmrt", "--llmrt-cpu", "--make-model", "--config"]:
-        parser.add_argument(name, required=True)
-    args = parser.parse_args()
+    args = arguments(__doc__, "--llmrt-cpu")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        model, ids, plan, out = folder / "model", folder / "ids.json", folder / "plan.fb", folder / "logits.npy"
-        ids.write_text(json.dumps(IDS))
-        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+        plan, out = folder / "plan.fb", folder / "logits.npy"
+        model, ids = make_model(args, folder, IDS)
         for scheme in SCHEMES:
             bits = 4 if scheme.startswith("w4") else 8
             common = [args.llmc, "compile", model, "--quantize", scheme, "--max-step-tokens", 64, "-q", "-o", plan]
             must([*common, "--target", "native", "--kv-dtype", "f32", "--activations", "f32"])
             must([args.llmrt_cpu, "score", plan, "--device", "cpu", "--model-dir", model, "--ids", ids, "-o", out])
             expected = read_npy(out)
-            scale = max(abs(x) for x in expected)
             for target, widths, forced, kernels in PLANS:
                 if bits not in widths:
                     continue
@@ -92,7 +86,7 @@ def main():
                         sys.exit(f"{scheme}, {target}: the plan has no {kernel}")
                 for chunk in ([], ["--chunk", 1]):
                     must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out, *chunk])
-                    worst = max(abs(x - y) for x, y in zip(read_npy(out), expected, strict=True)) / scale
+                    worst = largest_difference(read_npy(out), expected)
                     print(f"{scheme}, {target}, {kernels[0][:-1]}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
                     if not worst < LIMIT:
                         sys.exit("the logits differ by more than rounding")

@@ -1,12 +1,10 @@
 """A plan of Hopper's tensor maps and warpgroup products gives the logits of a plan without: on the emulator."""
 
-import argparse
-import json
 import pathlib
 import sys
 import tempfile
 
-from commands import must, read_npy
+from commands import arguments, largest_difference, make_model, must, read_npy
 
 IDS = [(7 * i + 3) % 160 for i in range(100)]  # fewer than the 128 rows of their bucket
 LIMIT = 0.005  # of the largest logit: float16 operands are rounded after sums of another order
@@ -14,15 +12,10 @@ FAMILIES = ["linear_fused", "linear_glu", "linear_add"]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ["--llmc", "--llmrt", "--make-model", "--config"]:
-        parser.add_argument(name, required=True)
-    args = parser.parse_args()
+    args = arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        model, ids = folder / "model", folder / "ids.json"
-        ids.write_text(json.dumps(IDS))
-        must([args.make_model, args.config, "-o", model, "--dtype", "f16", "--seed", 5])
+        model, ids = make_model(args, folder, IDS)
 
         def logits(target, variant):
             plan, out = folder / f"{target}.fb", folder / f"{target}.npy"
@@ -34,10 +27,9 @@ def main():
             return read_npy(out)
 
         expected = logits("sm_80", "")
-        scale = max(abs(x) for x in expected)
         for variant in ["wgmma_f16_128x128", "wgmma_f16_128x192"]:
             got = logits("sm_90", variant)
-            worst = max(abs(x - y) for x, y in zip(got, expected, strict=True)) / scale
+            worst = largest_difference(got, expected)
             print(f"{variant}: largest difference {worst:.5f} of the largest logit")
             if not worst < LIMIT or got == expected:
                 sys.exit(f"{variant}: the logits differ by more than rounding, or the same kernels ran")

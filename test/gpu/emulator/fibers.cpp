@@ -2,15 +2,15 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
 
 // Saves the callee-saved registers and the stack pointer to *from, and goes on where `to` was saved. (swapcontext would
-// do, but makes a system call each time.)
+// do, but makes a system call each time; a return would be predicted to go back to the caller.)
 extern "C" void llm_test_switch_stack(void** from, void* to);
 asm(R"(
   .text
@@ -30,30 +30,38 @@ llm_test_switch_stack:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rax
+  jmpq *%rax
 )");
 
 namespace llm_test {
 namespace {
 
-constexpr size_t kStackBytes = 96 * 1024;
-constexpr uint32_t kLanes = 32;
+// Not a power of two times anything large: or the tops of all stacks would share a few sets of the caches.
+constexpr size_t kStackBytes = 96 * 1024 + 17 * 64;
 
 struct AsyncCopy {
   char* destination;
   const void* source;
 };
 
+constexpr uint64_t kZero = 0, kOne = 1;
+
 struct Fiber {
   void* stack_pointer = nullptr;
-  bool done = false;
-  // What it waits for: a counter, until it is above `limit`; null: nothing.
-  const uint64_t* counter = nullptr;
-  uint64_t limit = 0;
-  std::vector<AsyncCopy> open_group;
-  std::deque<std::vector<AsyncCopy>> groups;
-  uint64_t exchanges = 0;  // collectives that this lane has entered
+  std::vector<AsyncCopy> copies;   // not yet performed
+  std::vector<size_t> group_ends;  // of committed groups, in `copies`
+  uint64_t exchanges = 0;          // collectives that this lane has entered
 };
+
+// What a fiber waits for: a counter, until it is above `limit`.
+struct Wait {
+  const uint64_t* counter = &kOne;
+  uint64_t limit = 0;
+
+  bool is_over() const { return *counter > limit; }
+};
+constexpr Wait kForever = {&kZero, 0};
 
 // A warp's collectives alternate between two sets of deposits: a lane can be at most one collective ahead of another.
 struct Warp {
@@ -73,15 +81,13 @@ struct NamedBarrier {
   uint64_t completed = 0;
 };
 
-struct Block {
+struct Block : RunningBlock {
   EmulatedBody body;
   const void* args;
   unsigned x, y, z;
   std::vector<Fiber> fibers;
+  std::vector<Wait> waits;
   std::vector<Warp> warps;
-  char* shared = nullptr;
-  uint32_t threads = 0;
-  uint32_t current = 0;
   uint32_t waiting = 0;   // fibers at the block barrier
   uint64_t barriers = 0;  // completed
   uint32_t alive = 0;
@@ -93,33 +99,58 @@ struct Block {
   uint64_t cluster_arrivals = 0;  // at the cluster's barrier, ever: counted in its first block
 };
 
-Block* block = nullptr;
+uint64_t rounds = 0;  // of the scheduler over all blocks
 char* stacks = nullptr;
 size_t stack_count = 0;
 
-void switch_to_scheduler() { llm_test_switch_stack(&block->fibers[block->current].stack_pointer, block->scheduler); }
+}  // namespace
+
+RunningBlock* running = nullptr;
+
+namespace {
+
+Block* running_block() { return static_cast<Block*>(running); }
+
+// The next lane of a warp that can run: from below `below` downwards, then from the top down to `below`. kNone: none
+// can.
+constexpr uint32_t kNone = ~0u;
+uint32_t next_of_warp(const Block& b, uint32_t warp, uint32_t below) {
+  const uint32_t first = warp * kLanes, end = std::min(first + kLanes, b.threads);
+  for (uint32_t t = std::min(below, end); t-- > first;)
+    if (b.waits[t].is_over()) return t;
+  for (uint32_t t = end; t-- > below;)
+    if (b.waits[t].is_over()) return t;
+  return kNone;
+}
+
+void leave_fiber() {
+  Block& b = *running_block();
+  void** own = &b.fibers[b.current].stack_pointer;
+  const uint32_t next = next_of_warp(b, b.current / kLanes, b.current);
+  if (next == kNone) return llm_test_switch_stack(own, b.scheduler);
+  b.current = next;
+  llm_test_switch_stack(own, b.fibers[next].stack_pointer);
+}
 
 void wait_until_above(const uint64_t& counter, uint64_t limit) {
   if (counter > limit) return;
-  Fiber& fiber = block->fibers[block->current];
-  fiber.counter = &counter;
-  fiber.limit = limit;
-  switch_to_scheduler();
+  Block& b = *running_block();
+  b.waits[b.current] = {&counter, limit};
+  leave_fiber();
 }
 
 void fiber_main() {
-  Block& b = *block;
+  Block& b = *running_block();
   b.body(b.args, b.x, b.y, b.z, b.grid_x, b.shared);
-  Fiber& fiber = b.fibers[b.current];
   async_wait(0);
-  fiber.done = true;
+  b.waits[b.current] = kForever;
   --b.alive;
   // A thread that has ended no longer takes part in barriers.
   if (b.alive > 0 && b.waiting == b.alive) {
     b.waiting = 0;
     ++b.barriers;
   }
-  switch_to_scheduler();
+  leave_fiber();
 }
 
 // A stack as llm_test_switch_stack leaves one: six registers, then the address to go on at. On entry to a function the
@@ -136,27 +167,34 @@ std::map<std::string, const EmulatedKernel*>& registry() {
 }
 
 void begin_block(Block& b, char* block_stacks) {
-  b.fibers.assign(b.threads, Fiber());
-  b.warps.assign((b.threads + kLanes - 1) / kLanes, Warp());
+  b.fibers.resize(b.threads);
+  b.waits.assign(b.threads, Wait());
+  b.warps.resize((b.threads + kLanes - 1) / kLanes);
+  for (Warp& warp : b.warps) warp.arrived[0] = warp.arrived[1] = 0, warp.completed = 0;
   b.alive = b.threads;
   b.waiting = 0;
   b.phases.clear();
   b.named.clear();
-  for (uint32_t t = 0; t < b.threads; ++t) b.fibers[t].stack_pointer = new_stack(block_stacks + t * kStackBytes);
+  for (uint32_t t = 0; t < b.threads; ++t) {
+    Fiber& fiber = b.fibers[t];
+    fiber.exchanges = 0;
+    fiber.copies.clear();
+    fiber.group_ends.clear();
+    fiber.stack_pointer = new_stack(block_stacks + t * kStackBytes);
+  }
 }
 
-// Runs each fiber that can run until it waits; false: none could.
+// Runs each warp until all of its fibers wait; false: none could run.
 bool run_fibers(Block& b) {
-  block = &b;
+  running = &b;
   bool ran = false;
   // Backwards, so that code which happens to work when lane 0 runs first does not pass for that reason.
-  for (uint32_t t = b.threads; t-- > 0;) {
-    Fiber& fiber = b.fibers[t];
-    if (fiber.done || (fiber.counter && *fiber.counter <= fiber.limit)) continue;
-    fiber.counter = nullptr;
-    b.current = t;
+  for (auto warp = static_cast<uint32_t>(b.warps.size()); warp-- > 0;) {
+    const uint32_t next = next_of_warp(b, warp, b.threads);
+    if (next == kNone) continue;
     ran = true;
-    llm_test_switch_stack(&b.scheduler, fiber.stack_pointer);
+    b.current = next;
+    llm_test_switch_stack(&b.scheduler, b.fibers[next].stack_pointer);
   }
   return ran;
 }
@@ -166,8 +204,8 @@ void run_blocks(std::vector<Block*> blocks) {
   for (Block* b : blocks) threads += b->threads;
   if (stack_count < threads) {
     if (stacks) munmap(stacks, stack_count * kStackBytes);
-    stacks = static_cast<char*>(
-        mmap(nullptr, threads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    stacks = static_cast<char*>(mmap(nullptr, threads * kStackBytes, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     stack_count = threads;
   }
   char* free_stacks = stacks;
@@ -177,6 +215,7 @@ void run_blocks(std::vector<Block*> blocks) {
   }
   while (!blocks.empty()) {
     bool ran = false;
+    ++rounds;
     for (Block* b : blocks) ran |= run_fibers(*b);
     if (!ran) emulator_fail("deadlock: a barrier or warp collective that not all threads reach");
     std::erase_if(blocks, [](const Block* b) { return b->alive == 0; });
@@ -246,30 +285,27 @@ void run_emulated(const EmulatedKernel& kernel, const void* args, unsigned grid_
   if (how == Blocks::kTogether) run();
 }
 
-void let_others_run() { switch_to_scheduler(); }
+void let_others_run() { wait_until_above(rounds, rounds); }
 
-uint32_t cluster_rank() { return static_cast<uint32_t>(block->x % block->cluster.size()); }
+uint32_t cluster_rank() { return static_cast<uint32_t>(running_block()->x % running_block()->cluster.size()); }
 
 void cluster_barrier() {
-  uint64_t& arrivals = block->cluster[0]->cluster_arrivals;
-  const uint64_t all = block->threads * block->cluster.size(), goal = (arrivals / all + 1) * all;
+  const Block& b = *running_block();
+  uint64_t& arrivals = b.cluster[0]->cluster_arrivals;
+  const uint64_t all = b.threads * b.cluster.size(), goal = (arrivals / all + 1) * all;
   ++arrivals;
   wait_until_above(arrivals, goal - 1);
 }
 
 void in_block_of_cluster(uint32_t rank, const std::function<void()>& run) {
-  Block* const own = block;
-  block = own->cluster.at(rank);
+  Block* const own = running_block();
+  running = own->cluster.at(rank);
   run();
-  block = own;
+  running = own;
 }
 
-uint32_t current_thread() { return block->current; }
-uint32_t block_threads() { return block->threads; }
-char* block_shared() { return block->shared; }
-
 void block_barrier() {
-  Block& b = *block;
+  Block& b = *running_block();
   const uint64_t generation = b.barriers;
   if (++b.waiting == b.alive) {
     b.waiting = 0;
@@ -279,7 +315,7 @@ void block_barrier() {
 }
 
 void named_barrier(int id, uint32_t threads) {
-  NamedBarrier& barrier = block->named[id];
+  NamedBarrier& barrier = running_block()->named[id];
   const uint64_t generation = barrier.completed;
   if (++barrier.waiting == threads) {
     barrier.waiting = 0;
@@ -288,11 +324,11 @@ void named_barrier(int id, uint32_t threads) {
   wait_until_above(barrier.completed, generation);
 }
 
-void phase_init(uint32_t at, uint32_t count) { block->phases[at] = {count, count, 0, 0}; }
+void phase_init(uint32_t at, uint32_t count) { running_block()->phases[at] = {count, count, 0, 0}; }
 
 void phase_update(uint32_t at, uint32_t arrivals, int64_t announced_bytes) {
-  const auto found = block->phases.find(at);
-  if (found == block->phases.end()) emulator_fail("an mbarrier that was never initialized");
+  const auto found = running_block()->phases.find(at);
+  if (found == running_block()->phases.end()) emulator_fail("an mbarrier that was never initialized");
   Phases& phases = found->second;
   if (arrivals > phases.pending) emulator_fail("more arrivals at an mbarrier than it expects");
   phases.pending -= arrivals;
@@ -303,52 +339,67 @@ void phase_update(uint32_t at, uint32_t arrivals, int64_t announced_bytes) {
 }
 
 void phase_wait(uint32_t at, uint32_t parity) {
-  const Phases& phases = block->phases[at];
+  const Phases& phases = running_block()->phases[at];
   if (phases.completed % 2 == parity) wait_until_above(phases.completed, phases.completed);
 }
 
-void warp_barrier() {
-  const char nothing = 0;
-  warp_exchange(&nothing, 1);
+namespace {
+
+struct Lane {
+  Fiber& fiber;
+  Warp& warp;
+};
+Lane current_lane() {
+  Block& b = *running_block();
+  return {b.fibers[b.current], b.warps[b.current / kLanes]};
 }
 
-const void* warp_exchange(const void* value, size_t bytes) {
-  Block& b = *block;
-  Fiber& fiber = b.fibers[b.current];
-  Warp& warp = b.warps[b.current / kLanes];
-  const uint64_t number = fiber.exchanges++;
-  const size_t set = number % 2;
-  std::memcpy(warp.deposits[set] + b.current % kLanes * bytes, value, bytes);
-  if (++warp.arrived[set] == kLanes) {
-    warp.arrived[set] = 0;
-    ++warp.completed;
+}  // namespace
+
+char* warp_deposits() {
+  const Lane lane = current_lane();
+  return lane.warp.deposits[lane.fiber.exchanges % 2];
+}
+
+bool last_of_warp() {
+  const Lane lane = current_lane();
+  return lane.warp.arrived[lane.fiber.exchanges % 2] == kLanes - 1;
+}
+
+void warp_arrive() {
+  const Lane lane = current_lane();
+  const uint64_t number = lane.fiber.exchanges++;
+  uint32_t& arrived = lane.warp.arrived[number % 2];
+  if (++arrived == kLanes) {
+    arrived = 0;
+    ++lane.warp.completed;
   }
-  wait_until_above(warp.completed, number);
-  return warp.deposits[set];
+  wait_until_above(lane.warp.completed, number);
 }
 
-void async_copy(char* destination, const void* source) {
-  block->fibers[block->current].open_group.push_back({destination, source});
-}
+void async_copy(char* destination, const void* source) { current_lane().fiber.copies.push_back({destination, source}); }
 
 void async_commit() {
-  Fiber& fiber = block->fibers[block->current];
-  fiber.groups.push_back(std::move(fiber.open_group));
-  fiber.open_group.clear();
+  Fiber& fiber = current_lane().fiber;
+  fiber.group_ends.push_back(fiber.copies.size());
 }
 
 void async_wait(int pending) {
-  Fiber& fiber = block->fibers[block->current];
-  while (fiber.groups.size() > static_cast<size_t>(pending)) {
-    for (const AsyncCopy& copy : fiber.groups.front()) {
-      if (copy.source) {
-        std::memcpy(copy.destination, copy.source, 16);
-      } else {
-        std::memset(copy.destination, 0, 16);
-      }
+  Fiber& fiber = current_lane().fiber;
+  if (fiber.group_ends.size() <= static_cast<size_t>(pending)) return;
+  const auto kept = fiber.group_ends.end() - pending;
+  const size_t count = kept[-1];
+  for (size_t i = 0; i < count; ++i) {
+    const AsyncCopy& copy = fiber.copies[i];
+    if (copy.source) {
+      std::memcpy(copy.destination, copy.source, 16);
+    } else {
+      std::memset(copy.destination, 0, 16);
     }
-    fiber.groups.pop_front();
   }
+  fiber.copies.erase(fiber.copies.begin(), fiber.copies.begin() + static_cast<ptrdiff_t>(count));
+  fiber.group_ends.erase(fiber.group_ends.begin(), kept);
+  for (size_t& end : fiber.group_ends) end -= count;
 }
 
 }  // namespace llm_test

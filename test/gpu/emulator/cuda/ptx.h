@@ -11,6 +11,7 @@
 
 #include "abi.h"
 #include "test/gpu/emulator/fibers.h"
+#include "test/gpu/float16.h"
 
 #define KERNEL_FN inline __attribute__((always_inline))
 #define KERNEL_CALL inline
@@ -127,13 +128,8 @@ inline u32 atomicOr(u32* p, u32 v) {
   return old;
 }
 
-// Exact, subnormal numbers included, and faster than the library's: the exponents' biases differ by 112.
-inline float float_of_f16_bits(u16 bits) {
-  const u32 magnitude = bits & 0x7fffu, sign = static_cast<u32>(bits & 0x8000u) << 16;
-  const u32 not_finite = magnitude >= 0x7c00u ? 0x7f800000u : 0;
-  return __uint_as_float(__float_as_uint(__uint_as_float(magnitude << 13) * 0x1p112f) | not_finite | sign);
-}
-inline u16 f16_bits_of(float v) { return bits_as<u16>(static_cast<_Float16>(v)); }
+inline float float_of_f16_bits(u16 bits) { return llm_test::float_of_f16(bits); }
+inline u16 f16_bits_of(float v) { return llm_test::f16_of_float(v); }
 inline u16 bf16_bits_of(float v) {
   const u32 bits = __float_as_uint(v);
   return v != v ? 0x7fff : static_cast<u16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/types.h"
+#include "test/gpu/emulator/products.h"
 
 inline u32 shared_address(const void* p) {
   return static_cast<u32>(static_cast<const char*>(p) - llm_test::block_shared());
@@ -22,13 +23,6 @@ inline u32 load_shared4(u32 address) { return load_shared<u32>(address); }
 inline u16 load_shared2(u32 address) { return load_shared<u16>(address); }
 inline u32 load_shared1(u32 address) { return load_shared<unsigned char>(address); }
 inline u32 kept(u32 v) { return v; }
-
-template <typename T>
-KERNEL_FN float fragment_value(u32 word, int high) {
-  float a, b;
-  unpack2<T>(word, a, b);
-  return high ? b : a;
-}
 
 // --- wmma
 // ----------------------------------------------------------------------------------------------------------------
@@ -58,13 +52,22 @@ void wmma_load_b(WmmaOperand<T>& f, const T* p, int stride) {
 // The lane holds columns lane / 16 * 8 .. + 7 of row lane % 16 of the result.
 template <typename T>
 void wmma_multiply(float (&d)[8], const WmmaOperand<T>& a, const WmmaOperand<T>& b) {
-  const WmmaOperand<T>* columns = llm_test::warp_share(b);
-  const u32 lane = llm_test::current_thread() % 32;
-  for (u32 j = 0; j < 8; ++j) {
-    for (int k = 0; k < 16; ++k) {
-      d[j] += fragment_value<T>(a.r[k / 2], k % 2) * fragment_value<T>(columns[lane / 16 * 8 + j].r[k / 2], k % 2);
+  struct Lane {
+    const WmmaOperand<T>*a, *b;
+    float* d;
+  };
+  llm_test::warp_compute(Lane{&a, &b, d}, [](const Lane* lanes) {
+    float rows[16][16], columns[16][16], sums[16][16];
+    for (u32 l = 0; l < 16; ++l) {
+      for (u32 k = 0; k < 16; k += 2) {
+        unpack2<T>(lanes[l].a->r[k / 2], rows[l][k], rows[l][k + 1]);
+        unpack2<T>(lanes[l].b->r[k / 2], columns[k][l], columns[k + 1][l]);
+      }
     }
-  }
+    for (u32 l = 0; l < 32; ++l) std::memcpy(&sums[l % 16][l / 16 * 8], lanes[l].d, sizeof(sums[0]) / 2);
+    llm_test::add_product(sums[0], rows[0], columns[0], 16, 16);
+    for (u32 l = 0; l < 32; ++l) std::memcpy(lanes[l].d, &sums[l % 16][l / 16 * 8], sizeof(sums[0]) / 2);
+  });
 }
 inline void wmma_store(float* p, const float (&d)[8], int stride) {
   const u32 lane = llm_test::current_thread() % 32;
@@ -75,68 +78,85 @@ inline void wmma_store(float* p, const float (&d)[8], int stride) {
 // --- mma m16n8k16
 // -----------------------------------------------------------------------------------------------------------
 
+// A lane's words of a 16 x 16 operand, rows g and g + 8: columns 2 t, 2 t + 1 of both, then columns 2 t + 8, 2 t + 9.
 template <typename T>
-void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-  struct Words {
-    u32 a[4], b[2];
-  };
-  const Words* words = llm_test::warp_share(Words{{a0, a1, a2, a3}, {b0, b1}});
-  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
+void unpack_fragment(const u32 (&words)[4], u32 lane, float (&a)[16][16]) {
   for (u32 i = 0; i < 4; ++i) {
-    const u32 row = g + i / 2 * 8, column = t * 2 + i % 2;
-    for (u32 k = 0; k < 16; k += 2) {
-      const u32 owner_t = k % 8 / 2;
-      float a[2], b[2];
-      unpack2<T>(words[row % 8 * 4 + owner_t].a[row / 8 + k / 8 * 2], a[0], a[1]);
-      unpack2<T>(words[column * 4 + owner_t].b[k / 8], b[0], b[1]);
-      for (u32 high : {0u, 1u}) d[i] += a[high] * b[high];
-    }
+    float* pair = &a[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8];
+    unpack2<T>(words[i], pair[0], pair[1]);
   }
 }
 
-inline void mma_16832(i32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  struct Words {
+template <typename T>
+void mma_16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  struct Lane {
     u32 a[4], b[2];
+    float* d;
   };
-  const Words* words = llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}, {b0, b1}});
-  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
-  for (u32 i = 0; i < 4; ++i) {
-    const u32 row = g + i / 2 * 8, column = t * 2 + i % 2;
-    for (u32 half = 0; half < 2; ++half)
-      for (u32 owner_t = 0; owner_t < 4; ++owner_t)
-        d[i] = dp4a(words[row % 8 * 4 + owner_t].a[row / 8 + half * 2], words[column * 4 + owner_t].b[half], d[i]);
-  }
+  llm_test::warp_compute(Lane{{a0, a1, a2, a3}, {b0, b1}, d}, [](const Lane* lanes) {
+    float a[16][16], b[16][8];
+    float* sums[32];
+    for (u32 l = 0; l < 32; ++l) {
+      unpack_fragment<T>(lanes[l].a, l, a);
+      for (u32 i = 0; i < 2; ++i) {
+        const u32 k = l % 4 * 2 + i * 8;
+        unpack2<T>(lanes[l].b[i], b[k][l / 4], b[k + 1][l / 4]);
+      }
+      sums[l] = lanes[l].d;
+    }
+    llm_test::add_to_lanes(sums, true, a[0], b[0], 8, 16);
+  });
+}
+
+// Four matrices of eight rows of 16 bytes: lane l tells the address of row l % 8 of matrix l / 8.
+struct MatrixLane {
+  u32 address, r[4];
+};
+
+inline void mma_16832(i32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  struct Lane {
+    const u32* a;
+    u32 b[2];
+    i32* d;
+  };
+  llm_test::warp_compute(Lane{a, {b0, b1}, d}, [](const Lane* lanes) {
+    for (u32 l = 0; l < 32; ++l)
+      for (u32 i = 0; i < 4; ++i) {
+        const u32 row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
+        for (u32 half = 0; half < 2; ++half)
+          for (u32 t = 0; t < 4; ++t)
+            lanes[l].d[i] = dp4a(lanes[row % 8 * 4 + t].a[row / 8 + half * 2], lanes[column * 4 + t].b[half], lanes[l].d[i]);
+      }
+  });
 }
 
 template <bool Transposed>
 void load_matrices(u32 (&r)[4], u32 address) {
   if (address % 16 != 0) llm_test::emulator_fail("ldmatrix of an unaligned row");
-  const u32* rows = llm_test::warp_share(address);
-  const u32 lane = llm_test::current_thread() % 32, g = lane / 4, t = lane % 4;
-  const auto value = [&](u32 matrix, u32 row, u32 column) {
-    u16 v;
-    std::memcpy(&v, llm_test::block_shared() + rows[matrix * 8 + row] + column * 2, 2);
-    return static_cast<u32>(v);
-  };
-  for (u32 m = 0; m < 4; ++m) {
-    r[m] = Transposed ? value(m, 2 * t, g) | value(m, 2 * t + 1, g) << 16
-                      : value(m, g, 2 * t) | value(m, g, 2 * t + 1) << 16;
-  }
-  llm_test::warp_barrier();
+  const MatrixLane own = llm_test::warp_compute(MatrixLane{address, {}}, [](MatrixLane* lanes) {
+    for (u32 m = 0; m < 4; ++m) {
+      u16 values[8][8];
+      for (u32 row = 0; row < 8; ++row)
+        std::memcpy(values[row], llm_test::block_shared() + lanes[m * 8 + row].address, 16);
+      for (u32 l = 0; l < 32; ++l) {
+        const u32 g = l / 4, t = l % 4 * 2;
+        lanes[l].r[m] = Transposed ? values[t][g] | static_cast<u32>(values[t + 1][g]) << 16
+                                   : values[g][t] | static_cast<u32>(values[g][t + 1]) << 16;
+      }
+    }
+  });
+  std::memcpy(r, own.r, sizeof(r));
 }
 inline void ldmatrix_x4(u32 (&r)[4], u32 address) { load_matrices<false>(r, address); }
 inline void ldmatrix_x4_transposed(u32 (&r)[4], u32 address) { load_matrices<true>(r, address); }
 
 inline void stmatrix_x4(u32 address, u32 r0, u32 r1, u32 r2, u32 r3) {
-  struct Lane {
-    u32 address, r[4];
-  };
   if (address % 16 != 0) llm_test::emulator_fail("stmatrix of an unaligned row");
-  const Lane* lanes = llm_test::warp_share(Lane{address, {r0, r1, r2, r3}});
-  const u32 lane = llm_test::current_thread() % 32;
-  for (u32 m = 0; m < 4; ++m)
-    std::memcpy(llm_test::block_shared() + lanes[m * 8 + lane / 4].address + lane % 4 * 4, &lanes[lane].r[m], 4);
-  llm_test::warp_barrier();
+  llm_test::warp_compute(MatrixLane{address, {r0, r1, r2, r3}}, [](const MatrixLane* lanes) {
+    for (u32 m = 0; m < 4; ++m)
+      for (u32 l = 0; l < 32; ++l)
+        std::memcpy(llm_test::block_shared() + lanes[m * 8 + l / 4].address + l % 4 * 4, &lanes[l].r[m], 4);
+  });
 }
 
 // --- cp.async: nothing arrives before the wait that promises it
@@ -149,7 +169,8 @@ inline void copy_async16(u32 destination, const void* source, bool valid) {
   llm_test::async_copy(llm_test::block_shared() + destination, valid ? source : nullptr);
 }
 inline void copy_async8(u32 destination, const void* source) {
-  if (destination % 8 != 0 || reinterpret_cast<uintptr_t>(source) % 8 != 0) llm_test::emulator_fail("cp.async of unaligned addresses");
+  if (destination % 8 != 0 || reinterpret_cast<uintptr_t>(source) % 8 != 0)
+    llm_test::emulator_fail("cp.async of unaligned addresses");
   std::memcpy(llm_test::block_shared() + destination, source, 8);
 }
 inline void copy_async_commit() { llm_test::async_commit(); }

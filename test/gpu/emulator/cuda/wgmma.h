@@ -1,6 +1,9 @@
-// Stands in for kernels_templates/cuda/wgmma.h: tensor copies land at once, with their swizzle, and a product is done
-// when it is issued, each thread computing the sums that it holds.
+// Stands in for kernels_templates/cuda/wgmma.h: tensor copies land at once, with their swizzle, and a warp's part of a
+// product is done when its last lane has issued it.
 #pragma once
+
+#include <algorithm>
+#include <array>
 
 #include "cuda/hopper.h"
 #include "quantized_weights.h"
@@ -10,7 +13,6 @@ template <int Registers>
 void registers_grow() {}
 template <int Registers>
 void registers_shrink() {}
-
 
 constexpr u64 kCacheNormal = 0, kCacheFirstOut = 0;
 
@@ -30,20 +32,19 @@ struct BoxPlace {
 inline void tensor_copy(u32 destination, const void* map, BoxPlace place, u32 bar, u64) {
   llm_test::FakeTensorMap m;
   std::memcpy(&m, map, sizeof(m));
-  if (m.rank < 2 || m.rank > 3 || m.element_bytes != 2 || (m.swizzle_bytes != 128 && m.swizzle_bytes != 64) || m.box[0] * 2 != m.swizzle_bytes ||
-      destination % (8 * m.swizzle_bytes) != 0)
+  if (m.rank < 2 || m.rank > 3 || m.element_bytes != 2 || (m.swizzle_bytes != 128 && m.swizzle_bytes != 64) ||
+      m.box[0] * 2 != m.swizzle_bytes || destination % (8 * m.swizzle_bytes) != 0)
     llm_test::emulator_fail("a tensor copy of another kind, or to an unaligned address");
   if (m.rank == 2) m.box[2] = 1, m.dims[2] = 1, m.strides[1] = 0;
   u32 to = destination;
   for (u32 z = place.at[2]; z < place.at[2] + m.box[2]; ++z) {
     for (u32 y = place.at[1]; y < place.at[1] + m.box[1]; ++y) {
-      for (u32 x = place.at[0]; x < place.at[0] + m.box[0]; ++x, to += 2) {
-        char* element = llm_test::block_shared() + (m.swizzle_bytes == 64 ? swizzled_64(to) : swizzled_128(to));
-        if (x < m.dims[0] && y < m.dims[1] && z < m.dims[2]) {
-          std::memcpy(element, m.base + z * m.strides[1] + y * m.strides[0] + x * 2, 2);
-        } else {
-          std::memset(element, 0, 2);
-        }
+      for (u32 x = place.at[0]; x < place.at[0] + m.box[0];
+           x += 8, to += 16) {  // 16 bytes: the swizzle leaves them whole
+        char* piece = llm_test::block_shared() + (m.swizzle_bytes == 64 ? swizzled_64(to) : swizzled_128(to));
+        const u64 inside = y < m.dims[1] && z < m.dims[2] && x < m.dims[0] ? std::min<u64>(m.dims[0] - x, 8) : 0;
+        std::memset(piece, 0, 16);
+        if (inside) std::memcpy(piece, m.base + z * m.strides[1] + y * m.strides[0] + u64{x} * 2, inside * 2);
       }
     }
   }
@@ -58,7 +59,8 @@ inline void cluster_sync() { llm_test::cluster_barrier(); }
 template <int Cluster>
 void mbarrier_arrive_warp_everywhere(u32 bar) {
   __syncwarp();
-  if (threadIdx.x % kWarp < Cluster) llm_test::in_block_of_cluster(threadIdx.x % kWarp, [&] { llm_test::phase_update(bar, 1, 0); });
+  if (threadIdx.x % kWarp < Cluster)
+    llm_test::in_block_of_cluster(threadIdx.x % kWarp, [&] { llm_test::phase_update(bar, 1, 0); });
 }
 // Ranks in the bits above those of an address.
 constexpr u32 kRankShift = 24;
@@ -117,100 +119,92 @@ void wgmma_row(float (&values)[16], u64 operand, u32 row) {
   }
 }
 
+// N rows of an operand as columns.
 template <typename T, int N>
-void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
-  const u32 thread = llm_test::current_thread() % 128, lane = thread % 32;
-  float x[2][16], w[16];
-  for (u32 h = 0; h < 2; ++h) wgmma_row<T>(x[h], a, thread / 32 * 16 + lane / 4 + h * 8);
-  for (u32 j = 0; j < N / 8; ++j) {
-    for (u32 i = 0; i < 2; ++i) {
-      wgmma_row<T>(w, b, j * 8 + lane % 4 * 2 + i);
-      for (u32 h = 0; h < 2; ++h) {
-        float& sum = d[j * 4 + h * 2 + i];
-        if (!accumulate) sum = 0;
-        for (u32 k = 0; k < 16; ++k) sum += x[h][k] * w[k];
-      }
-    }
+void wgmma_columns(float (&b)[16][N], u64 operand) {
+  float values[16];
+  for (u32 n = 0; n < N; ++n) {
+    wgmma_row<T>(values, operand, n);
+    for (u32 k = 0; k < 16; ++k) b[k][n] = values[k];
   }
 }
 
-// A of a product, in registers: rows g and g + 8 of this lane's warp.
-struct WarpOperand {
-  struct Words {
-    u32 a[4];
-  };
-  const Words* words;
-
-  explicit WarpOperand(const u32 (&a)[4]) : words(llm_test::warp_share(Words{{a[0], a[1], a[2], a[3]}})) {}
-  template <typename T>
-  void at(float (&x)[2], u32 k) const {
-    const u32 g = llm_test::current_thread() % 32 / 4;
-    for (u32 h = 0; h < 2; ++h) {
-      float low, high;
-      unpack2<T>(words[g * 4 + k % 8 / 2].a[h + k / 8 * 2], low, high);
-      x[h] = k % 2 ? high : low;
-    }
-  }
+// Each warp computes its 16 rows: read(first row, lanes' words of a, A, B) fetches the operands.
+struct WgmmaLane {
+  float* d;
+  u32 a[4];
 };
+template <int N, int K, typename Read>
+void wgmma_by_warp(float (&d)[N / 2], const u32 (&a)[4], bool accumulate, Read read) {
+  const u32 first_row = llm_test::current_thread() % 128 / 32 * 16;
+  llm_test::warp_compute(WgmmaLane{d, {a[0], a[1], a[2], a[3]}}, [&](const WgmmaLane* lanes) {
+    static float rows[16][K], columns[K][N];
+    float* sums[32];
+    for (u32 l = 0; l < 32; ++l) sums[l] = lanes[l].d;
+    read(first_row, lanes, rows, columns);
+    llm_test::add_to_lanes(sums, accumulate, rows[0], columns[0], N, K);
+  });
+}
+
+constexpr u32 kNoWords[4] = {};
+// A of a product in the registers of its warp.
+template <typename T>
+void unpack_lanes(const WgmmaLane* lanes, float (&a)[16][16]) {
+  for (u32 l = 0; l < 32; ++l) unpack_fragment<T>(lanes[l].a, l, a);
+}
+
+template <typename T, int N>
+void wgmma(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
+  wgmma_by_warp<N, 16>(d, kNoWords, accumulate,
+                       [&](u32 first, const WgmmaLane*, float(&rows)[16][16], float(&columns)[16][N]) {
+                         for (u32 r = 0; r < 16; ++r) wgmma_row<T>(rows[r], a, first + r);
+                         wgmma_columns<T, N>(columns, b);
+                       });
+}
 
 template <typename T, int N>
 void wgmma_by_k(float (&d)[N / 2], const u32 (&a)[4], u64 b) {
-  const WarpOperand operand(a);
-  const u32 t = llm_test::current_thread() % 4;
-  const u32 base = static_cast<u32>(b & 0xffffffff) << 4, panel_bytes = static_cast<u32>(b >> 32);
-  const char* shared = llm_test::block_shared();
-  for (u32 k = 0; k < 16; ++k) {
-    float x[2];
-    operand.at<T>(x, k);
-    for (u32 j = 0; j < N / 8; ++j) {
-      const u32 n = j * 8 + t * 2;
-      u32 pair;
-      float w[2];
-      std::memcpy(&pair, shared + swizzled_128(base + n / 64 * panel_bytes + k * 128 + n % 64 * 2), 4);
-      unpack2<T>(pair, w[0], w[1]);
-      for (u32 i = 0; i < 2; ++i)
-        for (u32 h = 0; h < 2; ++h) d[j * 4 + h * 2 + i] += x[h] * w[i];
+  wgmma_by_warp<N, 16>(d, a, true, [&](u32, const WgmmaLane* lanes, float(&rows)[16][16], float(&columns)[16][N]) {
+    unpack_lanes<T>(lanes, rows);
+    const u32 base = static_cast<u32>(b & 0xffffffff) << 4, panel_bytes = static_cast<u32>(b >> 32);
+    for (u32 k = 0; k < 16; ++k) {
+      for (u32 n = 0; n < N; n += 2) {
+        u32 pair;
+        std::memcpy(&pair, llm_test::block_shared() + swizzled_128(base + n / 64 * panel_bytes + k * 128 + n % 64 * 2),
+                    4);
+        unpack2<T>(pair, columns[k][n], columns[k][n + 1]);
+      }
     }
-  }
+  });
 }
 
 template <typename T, int N>
 void wgmma_registers(float (&d)[N / 2], const u32 (&a)[4], u64 b, u32 accumulate) {
-  const WarpOperand operand(a);
-  const u32 t = llm_test::current_thread() % 4;
-  float x[16][2], w[16];
-  for (u32 k = 0; k < 16; ++k) operand.at<T>(x[k], k);
-  for (u32 j = 0; j < N / 8; ++j) {
-    for (u32 i = 0; i < 2; ++i) {
-      wgmma_row<T>(w, b, j * 8 + t * 2 + i);
-      for (u32 h = 0; h < 2; ++h) {
-        float& sum = d[j * 4 + h * 2 + i];
-        if (!accumulate) sum = 0;
-        for (u32 k = 0; k < 16; ++k) sum += x[k][h] * w[k];
-      }
-    }
-  }
+  wgmma_by_warp<N, 16>(d, a, accumulate,
+                       [&](u32, const WgmmaLane* lanes, float(&rows)[16][16], float(&columns)[16][N]) {
+                         unpack_lanes<T>(lanes, rows);
+                         wgmma_columns<T, N>(columns, b);
+                       });
 }
 
 template <int N>
 void wgmma_e4m3(float (&d)[N / 2], u64 a, u64 b, u32 accumulate) {
-  const u32 thread = llm_test::current_thread() % 128, lane = thread % 32;
-  const char* shared = llm_test::block_shared();
-  const auto row_of = [&](float (&values)[32], u32 first, u32 (*swizzled)(u32)) {
-    for (u32 k = 0; k < 32; ++k)
-      values[k] = code_value(E4m3{}, static_cast<unsigned char>(shared[swizzled(first + k / 16 * 16) + k % 16]));
-  };
-  float x[2][32], w[32];
-  for (u32 h = 0; h < 2; ++h)
-    row_of(x[h], static_cast<u32>(a << 4) + (thread / 32 * 16 + lane / 4 + h * 8) * 128, swizzled_128);
-  for (u32 j = 0; j < N / 8; ++j) {
-    for (u32 i = 0; i < 2; ++i) {
-      row_of(w, static_cast<u32>(b << 4) + (j * 8 + lane % 4 * 2 + i) * 64, swizzled_64);
-      for (u32 h = 0; h < 2; ++h) {
-        float& sum = d[j * 4 + h * 2 + i];
-        if (!accumulate) sum = 0;
-        for (u32 k = 0; k < 32; ++k) sum += x[h][k] * w[k];
-      }
-    }
-  }
+  static const auto values = [] {
+    std::array<float, 256> all;
+    for (u32 code = 0; code < 256; ++code) all[code] = code_value(E4m3{}, static_cast<unsigned char>(code));
+    return all;
+  }();
+  wgmma_by_warp<N, 32>(d, kNoWords, accumulate,
+                       [&](u32 first, const WgmmaLane*, float(&rows)[16][32], float(&columns)[32][N]) {
+                         const auto value = [&](u32 at, u32 k) {
+                           return values[static_cast<unsigned char>(llm_test::block_shared()[at + k % 16])];
+                         };
+                         for (u32 k = 0; k < 32; ++k) {
+                           const u32 piece = k / 16 * 16;
+                           for (u32 r = 0; r < 16; ++r)
+                             rows[r][k] = value(swizzled_128(static_cast<u32>(a << 4) + (first + r) * 128 + piece), k);
+                           for (u32 n = 0; n < N; ++n)
+                             columns[k][n] = value(swizzled_64(static_cast<u32>(b << 4) + n * 64 + piece), k);
+                         }
+                       });
 }
