@@ -70,15 +70,12 @@ struct QuantizedStage {
   }
 };
 
-// Such a stage, and behind it the tokens. Many tokens are what fills it: four warps of K and twice the units halve what
-// is read of them for each weight. 288 + 32 * fillers threads (2 * Units for 8 tokens, else 3). Shared memory: Stages *
-// kStageBytes instead of that of linear_stream.h.
+// Such a stage, and behind it the tokens. 288 + 64 * Units threads. Shared memory: Stages * kStageBytes instead of that
+// of linear_stream.h.
 template <typename Code, typename S, typename A, int Units, int TokenTiles, int KWarps>
 struct QuantizedStream : StreamSums<Units, TokenTiles, KWarps> {
   using Sums = StreamSums<Units, TokenTiles, KWarps>;
   using Sums::kTokens, Sums::kWarpUnits, Sums::sum;
-  static constexpr int kFillers =
-      TokenTiles == 1 ? 2 * Units : 3;  // 12 warps in all may have 168 registers each, 13 only 128
   using Stage = QuantizedStage<Code, S, Units, KWarps>;
   using Fragments = FragmentTile<Code>;
   static constexpr int kDepth = Stage::kDepth, kHalfBytes = Stage::kHalfBytes, kWeightBytes = Stage::kWeightBytes;

@@ -12,15 +12,23 @@ from commands import arguments, largest_difference, make_model, must, read_npy
 IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their bucket
 LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
 SCHEMES = ["w4g32", "w8", "fp8"]
-# What must be in the plan of a target, for codes of so many bits; with --force-variant where the model is too small to choose it.
+INTEGERS, BYTES = ["w4g32", "w8"], ["w8", "fp8"]
+
+
+def all_fused(variant):
+    return [f"quantized_{family}={variant}" for family in ["fused", "glu", "add", "rope"]]
+
+
+# What must be in the plan of a target, for these schemes; with --force-variant where the model is too small to choose it.
 PLANS = [
-    ("sm_80", [4, 8], [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
-    ("sm_90", [4, 8], ["quantized_fused=stream{bits}_f16_r8", "quantized_glu=stream{bits}_f16_r8", "quantized_add=stream{bits}_f16_r8",
-                       "quantized_rope=stream{bits}_f16_r8"], ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
-    ("sm_90", [4], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s6",
-                    "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
-    ("sm_90", [8], ["quantized_add=wgmma8_r64_s6"], ["linear_quantized_wgmma<"]),
-    ("sm_86", [4, 8], ["dequantize=fragments"], ["dequantize<"]),
+    ("sm_80", SCHEMES, [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
+    ("sm_90", ["w4g32"], all_fused("stream4_f16_r8"), ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
+    ("sm_90", INTEGERS, all_fused("int16_u{bits}_f16_r4"), ["linear_quantized_int16<", "linear_quantized_int16_rope<"]),
+    ("sm_90", SCHEMES, all_fused("units{bits}_f16_r8"), ["linear_quantized_units<", "linear_quantized_units_rope<"]),
+    ("sm_90", ["w4g32"], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s6",
+                          "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
+    ("sm_90", BYTES, ["quantized_add=wgmma8_r64_s6"], ["linear_quantized_wgmma<"]),
+    ("sm_86", SCHEMES, ["dequantize=fragments"], ["dequantize<"]),
 ]
 
 # Activations in e4m3: kernels of products in e4m3 against the reference on activations that are rounded at the same points.
@@ -75,8 +83,8 @@ def main():
             must([*common, "--target", "native", "--kv-dtype", "f32", "--activations", "f32"])
             must([args.llmrt_cpu, "score", plan, "--device", "cpu", "--model-dir", model, "--ids", ids, "-o", out])
             expected = read_npy(out)
-            for target, widths, forced, kernels in PLANS:
-                if bits not in widths:
+            for target, schemes, forced, kernels in PLANS:
+                if scheme not in schemes:
                     continue
                 variants = [w for f in forced for w in ("--force-variant", f.format(bits=bits))]
                 must([*common, "--target", target, *variants])
