@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "kernels_templates/variant.h"
-#include "plan/cpu_features.h"
 
 namespace llm_bench {
 namespace {
@@ -77,15 +76,14 @@ __attribute__((target("avx512f"))) float fma_loop_512() {
   }
   return _mm512_cvtss_f32(sum[0]);
 }
+// By name: GCC keeps the sums of the intrinsic in memory.
 __attribute__((target("avx512f,avx512vnni"))) int vnni_loop() {
   __m512i sum[12];
   for (auto& s : sum) s = _mm512_setzero_si512();
   const __m512i x = _mm512_set1_epi8(3);
   for (int64_t i = 0; i < kRounds; ++i) {
 #pragma GCC unroll 12
-    for (auto& s : sum) s = _mm512_dpbusd_epi32(s, x, x);
-#pragma GCC unroll 12
-    for (auto& s : sum) asm volatile("" : "+v"(s));
+    for (auto& s : sum) asm volatile("vpdpbusd %1, %1, %0" : "+v"(s) : "v"(x));
   }
   return _mm512_cvtsi512_si32(sum[0]);
 }
@@ -134,8 +132,7 @@ double tera(llmrt::ThreadPool& pool, double operations, const std::function<void
 
 }  // namespace
 
-Ceilings measure_ceilings(llmrt::ThreadPool& pool) {
-  const uint32_t have = llm::cpu_features();
+Ceilings measure_ceilings(llmrt::ThreadPool& pool, uint32_t features) {
   std::vector<char> operands(4096);
   std::mt19937 rng(1);
   for (size_t i = 0; i < operands.size(); i += 2) {  // bf16 of magnitude about one, both signs
@@ -145,24 +142,24 @@ Ceilings measure_ceilings(llmrt::ThreadPool& pool) {
   Ceilings c;
   c.read_gb_s = read_gb_s(pool);
   const double rounds = static_cast<double>(kRounds);
-  if (have & llm::kAvx512)
+  if (features & llm::kAvx512)
     c.fma_tflops = tera(pool, rounds * 12 * 32, [] {
       volatile float keep = fma_loop_512();
       (void)keep;
     });
-  else if (have & llm::kAvx2)
+  else if (features & llm::kAvx2)
     c.fma_tflops = tera(pool, rounds * 12 * 16, [] {
       volatile float keep = fma_loop_256();
       (void)keep;
     });
-  if (have & llm::kAvx512Vnni)
+  if (features & llm::kAvx512Vnni)
     c.vnni_tops = tera(pool, rounds * 12 * 128, [] {
       volatile int keep = vnni_loop();
       (void)keep;
     });
-  if (have & llm::kAmxBf16)
+  if (features & llm::kAmxBf16)
     c.amx_bf16_tflops = tera(pool, rounds * 16 * 16 * 32 * 2, [&] { amx_loop<false>(operands.data()); });
-  if (have & llm::kAmxInt8)
+  if (features & llm::kAmxInt8)
     c.amx_int8_tops = tera(pool, rounds * 16 * 16 * 64 * 2, [&] { amx_loop<true>(operands.data()); });
   return c;
 }
