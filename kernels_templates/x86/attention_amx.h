@@ -89,7 +89,8 @@ struct AmxAttention {
       if (kDepth > kHeadDim) store(keys + i * kDepth + kHeadDim, u16x16{});
     }
     for (i64 i = 0; kScaledKv<KV> && i < kAmxKeys; ++i) {
-      key_factor[i] = i < n ? kv_factor<KV>(a.kv, slot, begin + i, kv_head, false) : 0.0f;
+      const float key = i < n ? kv_factor<KV>(a.kv, slot, begin + i, kv_head, false) : 0.0f;
+      key_factor[i] = key > 0 ? key : 1.0f;  // scores may be -inf; codes without a scale are 0
       value_factor[i] = i < n ? kv_factor<KV>(a.kv, slot, begin + i, kv_head, true) : 0.0f;
     }
     for (i64 step = 0; step * kTileK < (n + kScoreKeys - 1) / kScoreKeys * kScoreKeys; ++step) {
@@ -134,8 +135,10 @@ struct AmxAttention {
   // Scores of `count` keys from entry `begin` on to weights.
   inline __attribute__((always_inline)) void softmax(i64 b, i64 begin, i64 count) {
     AmxLanes& l = lanes[b];
-    for (i64 key = 0; kScaledKv<KV> && key < count; ++key)
-      store16(scores + key * 16, load16(scores + key * 16) * key_factor[key]);
+    const auto score_of = [&](i64 key) {
+      const f32x16 score = load16(scores + key * 16);
+      return kScaledKv<KV> ? score * key_factor[key] : score;
+    };
     if (begin < l.every_first || begin + count - 1 > l.every_last) {
       for (i64 key = 0; key < count; ++key) {
         const i32x16 index = i32x16{} + static_cast<i32>(begin + key);
@@ -146,7 +149,7 @@ struct AmxAttention {
     f32x16 tops[4] = {l.maximum, l.maximum, l.maximum, l.maximum};
     for (i64 key = 0; key < count; key += 4)
       for (i64 i = 0; i < 4; ++i) {
-        const f32x16 score = load16(scores + (key + i) * 16);
+        const f32x16 score = score_of(key + i);
         tops[i] = score > tops[i] ? score : tops[i];
       }
     const f32x16 top01 = tops[0] > tops[1] ? tops[0] : tops[1], top23 = tops[2] > tops[3] ? tops[2] : tops[3];
@@ -162,8 +165,8 @@ struct AmxAttention {
     f32x16 totals[2] = {};
     const u32x16 half = u32x16{} + 0x8000u;
     for (i64 key = 0; key < count; key += 2) {
-      f32x16 even = exp2_negative16(load16(scores + key * 16) - base);
-      f32x16 odd = exp2_negative16(load16(scores + key * 16 + 16) - base);
+      f32x16 even = exp2_negative16(score_of(key) - base);
+      f32x16 odd = exp2_negative16(score_of(key + 1) - base);
       totals[0] += even, totals[1] += odd;
       if (kScaledKv<KV>) even *= value_factor[key], odd *= value_factor[key + 1];
       store(weights + key / 2 * 16,
