@@ -81,6 +81,20 @@ struct AmxAttention {
     }
   }
 
+  // Of n entries; block by block, for finding one costs divisions.
+  inline __attribute__((always_inline)) void load_factors(i64 slot, i64 kv_head, i64 begin, i64 n) {
+    for (i64 i = 0; i < n;) {
+      const float* key = kv_scale(a.kv, slot, begin + i, kv_head, false);
+      const float* value = kv_scale(a.kv, slot, begin + i, kv_head, true);
+      const i64 end = min_of(i + a.kv.block_tokens - (begin + i) % a.kv.block_tokens, n);
+      for (; i < end; ++i, ++key, ++value) {
+        key_factor[i] = *key > 0 ? *key : 1.0f;  // scores may be -inf; codes without a scale are 0
+        value_factor[i] = *value;
+      }
+    }
+    for (i64 i = n; i < kAmxKeys; ++i) key_factor[i] = 1.0f, value_factor[i] = 0.0f;
+  }
+
   // n keys and values from entry `begin` on; values behind them, up to a multiple of kScoreKeys, are zero.
   inline __attribute__((always_inline)) void load_chunk(i64 slot, i64 kv_head, i64 begin, i64 n) {
     for (i64 i = 0; i < n; ++i) {
@@ -88,11 +102,7 @@ struct AmxAttention {
       for (i64 j = 0; j < kHeadDim; j += 16) store(keys + i * kDepth + j, bf16_bits16(row + j));
       if (kDepth > kHeadDim) store(keys + i * kDepth + kHeadDim, u16x16{});
     }
-    for (i64 i = 0; kScaledKv<KV> && i < kAmxKeys; ++i) {
-      const float key = i < n ? kv_factor<KV>(a.kv, slot, begin + i, kv_head, false) : 0.0f;
-      key_factor[i] = key > 0 ? key : 1.0f;  // scores may be -inf; codes without a scale are 0
-      value_factor[i] = i < n ? kv_factor<KV>(a.kv, slot, begin + i, kv_head, true) : 0.0f;
-    }
+    if constexpr (kScaledKv<KV>) load_factors(slot, kv_head, begin, n);
     for (i64 step = 0; step * kTileK < (n + kScoreKeys - 1) / kScoreKeys * kScoreKeys; ++step) {
       const KV* row[kTileK];
       for (i64 i = 0; i < kTileK; ++i) {
