@@ -11,10 +11,11 @@
 
 constexpr i64 kAmxQueries = 256, kAmxKeys = 128;  // queries whose K and V are brought into order once; keys in a chunk
 
-// 2^x for x <= 0, at least 2^-126: n the nearest integer, the Taylor series of 2^r to r^5 (error below 2^-18).
+// 2^x for x <= 0, at least 2^-100, so that times a scale it is no subnormal number, which would cost a trap: n the
+// nearest integer, the Taylor series of 2^r to r^5 (error below 2^-18).
 KERNEL_FN f32x16 exp2_negative16(f32x16 x) {
   constexpr float kMagicNumber = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are n
-  x = x > -126.0f ? x : splat(-126.0f);
+  x = x > -100.0f ? x : splat(-100.0f);
   const f32x16 shifted = x + kMagicNumber, r = x - (shifted - kMagicNumber);
   f32x16 p = fma16(r, splat(1.33335581e-3f), splat(9.61812911e-3f));
   p = fma16(p, r, splat(5.55041087e-2f));
