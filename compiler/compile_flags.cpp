@@ -17,8 +17,8 @@ void CompileFlags::add(CLI::App& c, CompileOptions& o) {
   c.add_option("--max-context", o.max_context, "Longest sequence, in tokens (default: the model's, at most 4096)");
   c.add_option("--max-batch", o.max_batch, "Most sequences in one step")->capture_default_str();
   c.add_option("--max-step-tokens", o.max_step_tokens, "Most tokens in one step (prefill chunk)")->capture_default_str();
-  c.add_option("--kv-dtype", o.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))->capture_default_str();
+  c.add_option("--kv-dtype", o.kv_dtype, "KV cache type: auto (the checkpoint's), f32, f16, bf16, or int8 (a scale for each token and head; x86-64)")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16", "int8"}))->capture_default_str();
   c.add_option("--activations", o.activations, "Operands of linear layers: auto (the target's matrix type; int8 for quantized weights where that is faster), f32, "
                                              "int8 (as auto, and for quantized weights wherever it is possible), or fp8 (as auto, and e4m3 for weights in e4m3 "
                                              "with a scale per row, where that is faster)")

@@ -25,7 +25,16 @@ llm::Result<llm::ScalarType> kv_type(const std::string& name, DType weights) {
   if (name == "f32") return llm::ScalarType::kF32;
   if (name == "f16") return llm::ScalarType::kF16;
   if (name == "bf16") return llm::ScalarType::kBF16;
-  return llm::Error{"--kv-dtype '" + name + "' is not one of auto, f32, f16, bf16"};
+  if (name == "int8") return llm::ScalarType::kInt8;
+  return llm::Error{"--kv-dtype '" + name + "' is not one of auto, f32, f16, bf16, int8"};
+}
+
+llm::Status check_kv_type(llm::ScalarType kv, const std::vector<const Target*>& targets) {
+  for (const Target* target : targets)
+    if (kv == llm::ScalarType::kInt8 && target->kind != TargetKind::kX86)
+      return llm::Error{"--kv-dtype int8: target " + std::string(target->name) +
+                        " has no kernels for it, x86-64 targets alone have; compile for it with --kv-dtype auto, f16 or bf16"};
+  return {};
 }
 
 // Decode buckets of 1, 2, 4, ... max_batch sequences with one token each, and token buckets up to max_step_tokens.
@@ -138,6 +147,7 @@ llm::Result<CompileReport> compile_model(const CompileOptions& o) {
   report.warnings.insert(report.warnings.end(), weights.warnings().begin(), weights.warnings().end());
   LLM_ASSIGN(StepLimits limits, step_limits(o, config));
   LLM_ASSIGN(llm::ScalarType kv, kv_type(o.kv_dtype, weights.linear_dtype()));
+  LLM_TRY(check_kv_type(kv, o.targets));
 
   mlir::MLIRContext context;
   context.loadDialect<ops::LlmDialect, exec::ExecDialect, mlir::func::FuncDialect>();

@@ -21,7 +21,7 @@ struct CompileOptions {
   int64_t max_context = 0;  // 0: the model's, at most kDefaultMaxContext
   int64_t max_batch = 8;
   int64_t max_step_tokens = 512;
-  std::string kv_dtype = "auto";       // auto (the checkpoint's type), f32, f16, bf16
+  std::string kv_dtype = "auto";       // auto (the checkpoint's type), f32, f16, bf16, int8
   std::string activations = "auto";    // auto (what the target's matrix units take), f32
   std::string gemm = "auto";           // auto (as native), native (no vendor library), cublas (CUDA: products of many tokens)
   std::string quantize;                // how dense weights are quantized here (quantize_scheme.h); "": not at all

@@ -39,21 +39,11 @@ const char* code_text(uint8_t code) {
   return "fp4";
 }
 
-const char* dtype_text(uint8_t dtype) {
-  if (dtype == llm::kInt32Dtype) return "i32";
-  switch (static_cast<llm::ScalarType>(dtype)) {
-    case llm::ScalarType::kF16: return "f16";
-    case llm::ScalarType::kBF16: return "bf16";
-    case llm::ScalarType::kF32: break;
-  }
-  return "f32";
-}
-
 // "u4 group 128 zeros scale f16", or the type alone.
 std::string type_text(const fb::WeightT& w) {
-  if (!w.quantization) return dtype_text(w.dtype);
+  if (!w.quantization) return llm::dtype_name(w.dtype);
   const fb::QuantizationT& q = *w.quantization;
-  return std::string(code_text(q.code)) + " group " + std::to_string(q.group) + (q.zeros ? " zeros" : "") + " scale " + dtype_text(w.dtype);
+  return std::string(code_text(q.code)) + " group " + std::to_string(q.group) + (q.zeros ? " zeros" : "") + " scale " + llm::dtype_name(w.dtype);
 }
 
 double mb(uint64_t bytes) { return static_cast<double>(bytes) / 1e6; }
@@ -112,7 +102,7 @@ ordered_json to_json(const llm::PlanFile& file) {
     j["signed_by"] = {{"key_id", s->key.id()}, {"public_key", llm::hex(s->key.bytes)}};
   j["model"] = {{"name", p.model->name},   {"family", p.model->family},     {"layers", p.model->layers},
                 {"hidden", p.model->hidden}, {"heads", p.model->heads},       {"kv_heads", p.model->kv_heads},
-                {"head_dim", p.model->head_dim}, {"vocab", p.model->vocab},   {"dtype", dtype_text(p.model->dtype)}};
+                {"head_dim", p.model->head_dim}, {"vocab", p.model->vocab},   {"dtype", llm::dtype_name(p.model->dtype)}};
   j["limits"] = {{"max_context", p.limits->max_context}, {"max_batch", p.limits->max_batch},
                  {"max_step_tokens", p.limits->max_step_tokens}, {"max_logits", p.limits->max_logits}};
   j["kv_bytes_per_token"] = kv_bytes_per_token(p);
@@ -184,13 +174,13 @@ std::string describe(const llm::PlanFile& file) {
   print(out, "%s: %s, %s, %llu layers, hidden %llu, %llu/%llu heads of %llu, vocabulary %llu, %s\n", p.producer.c_str(), p.model->name.c_str(),
         p.model->family.c_str(), static_cast<unsigned long long>(p.model->layers), static_cast<unsigned long long>(p.model->hidden),
         static_cast<unsigned long long>(p.model->heads), static_cast<unsigned long long>(p.model->kv_heads),
-        static_cast<unsigned long long>(p.model->head_dim), static_cast<unsigned long long>(p.model->vocab), dtype_text(p.model->dtype));
+        static_cast<unsigned long long>(p.model->head_dim), static_cast<unsigned long long>(p.model->vocab), llm::dtype_name(p.model->dtype));
   print(out, "limits: context %llu, batch %llu, step tokens %llu, logit rows %llu\n", static_cast<unsigned long long>(p.limits->max_context),
         static_cast<unsigned long long>(p.limits->max_batch), static_cast<unsigned long long>(p.limits->max_step_tokens),
         static_cast<unsigned long long>(p.limits->max_logits));
   for (const auto& g : p.kv_groups)
     print(out, "KV group: %zu layers, window %llu, %s, %llu bytes per block of %llu tokens\n", g->layers.size(),
-          static_cast<unsigned long long>(g->window), dtype_text(g->dtype), static_cast<unsigned long long>(g->block_bytes),
+          static_cast<unsigned long long>(g->window), llm::dtype_name(g->dtype), static_cast<unsigned long long>(g->block_bytes),
           static_cast<unsigned long long>(g->block_tokens));
   for (const auto& f : p.files) print(out, "weight file: %s, %.1f MB\n", f->name.c_str(), mb(f->bytes));
   if (const auto& s = file.signature())

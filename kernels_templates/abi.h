@@ -91,7 +91,8 @@ struct SampleOut {
 enum : u32 { kInPrompt = 0x80000000u };
 
 // --- KV cache ---------------------------------------------------------------------------------------------------------
-// A group's pool is [layers, blocks, block_bytes]. A block holds K [kv_heads, block_tokens, head_dim], then V of the same shape.
+// A group's pool is [layers, blocks, block_bytes]. A block holds K [kv_heads, block_tokens, head_dim], then V of the same shape. In int8 an
+// entry is its codes times a scale, max |x| / 127 over the head; the float32 scales stand behind V: of K [kv_heads, block_tokens], then of V.
 // kv_base points at the layer's first block. The KV entry with index i of the sequence in slot s lies in block
 // block_table[s * table_stride + i / block_tokens], at row i % block_tokens.
 

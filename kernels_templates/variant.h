@@ -11,10 +11,12 @@
 
 namespace llm {
 
-// kBF16Panels: operands of AMX, bf16 in the order of x86/operand.h.
-enum class ScalarType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2, kBF16Panels = 3 };
+// kBF16Panels: operands of AMX, bf16 in the order of x86/operand.h. kInt8: KV entries, with a scale for each (abi.h).
+enum class ScalarType : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2, kBF16Panels = 3, kInt8 = 4 };
 
-enum TypeMask : uint32_t { kNoType = 0, kF32Bit = 1, kF16Bit = 2, kBF16Bit = 4, kAnyType = 7, kBF16PanelsBit = 8 };
+enum TypeMask : uint32_t {
+  kNoType = 0, kF32Bit = 1, kF16Bit = 2, kBF16Bit = 4, kAnyType = 7, kBF16PanelsBit = 8, kInt8Bit = 16, kAnyKv = kAnyType | kInt8Bit
+};
 
 // How quantized weights are stored: unsigned integers of 2, 4 or 8 bits, float8_e4m3fn, or 4-bit indices into a table of 16 values.
 enum class CodeType : uint8_t { kU2 = 0, kU4 = 1, kU8 = 2, kE4M3 = 3, kNf4 = 4, kFp4 = 5 };

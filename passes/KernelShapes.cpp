@@ -82,6 +82,7 @@ llm::ScalarType scalar_type(mlir::Type type) {
   if (type.isF16()) return llm::ScalarType::kF16;
   if (type.isBF16()) return llm::ScalarType::kBF16;
   if (mlir::isa<ops::Bf16PanelsType>(type)) return llm::ScalarType::kBF16Panels;
+  if (type.isInteger(8)) return llm::ScalarType::kInt8;
   return llm::ScalarType::kF32;
 }
 
@@ -90,12 +91,21 @@ mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type) {
     case llm::ScalarType::kF16: return mlir::Float16Type::get(context);
     case llm::ScalarType::kBF16: return mlir::BFloat16Type::get(context);
     case llm::ScalarType::kBF16Panels: return ops::Bf16PanelsType::get(context);
+    case llm::ScalarType::kInt8: return mlir::IntegerType::get(context, 8);
     case llm::ScalarType::kF32: break;
   }
   return mlir::Float32Type::get(context);
 }
 
-int64_t element_bytes(mlir::Type type) { return type.isF16() || type.isBF16() || mlir::isa<ops::Bf16PanelsType>(type) ? 2 : 4; }
+int64_t element_bytes(mlir::Type type) {
+  if (type.isInteger(8)) return 1;
+  return type.isF16() || type.isBF16() || mlir::isa<ops::Bf16PanelsType>(type) ? 2 : 4;
+}
+
+int64_t kv_entry_bytes(mlir::Type element, int64_t head_dim) {
+  const int64_t scale = element.isInteger(8) ? sizeof(float) : 0;
+  return head_dim * element_bytes(element) + scale;
+}
 
 int64_t stored_rows(mlir::Type type, int64_t rows) {
   return mlir::isa<ops::Bf16PanelsType>(type) ? ceil_div(rows, kPanelRows) * kPanelRows : rows;
@@ -200,7 +210,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         s.operand = scalar_type(element_of(o.getResult())), s.kv = scalar_type(o.getKvElement()), s.head_dim = o.getHeadDim();
         s.cols = o.getHeads(), s.k = o.getKvHeads();
         s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
-        const double entry = 2.0 * static_cast<double>(o.getKvHeads() * o.getHeadDim() * element_bytes(o.getKvElement()));
+        const double entry = 2.0 * static_cast<double>(o.getKvHeads() * kv_entry_bytes(o.getKvElement(), o.getHeadDim()));
         s.row_tile_bytes = entry * kTypicalContext;
         // A bucket of more tokens than sequences is for prompts, most often of one sequence.
         s.least_row_tiles = bucket.tokens <= bucket.seqs ? bucket.tokens : 1;

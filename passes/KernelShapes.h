@@ -21,6 +21,7 @@ struct OpWork {
 llm::ScalarType scalar_type(mlir::Type type);
 mlir::Type element_type(mlir::MLIRContext* context, llm::ScalarType type);
 int64_t element_bytes(mlir::Type type);
+int64_t kv_entry_bytes(mlir::Type element, int64_t head_dim);  // of a token and KV head, K or V, with its scale
 
 constexpr int64_t kPanelRows = 32, kPanelColumns = 32;  // of llm.bf16_panels
 // Rows that a buffer of this element type has room for.

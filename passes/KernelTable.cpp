@@ -24,6 +24,7 @@ const char* type_name(ScalarType type) {
     case ScalarType::kF16: return "f16";
     case ScalarType::kBF16: return "bf16";
     case ScalarType::kBF16Panels: return "bf16_panels";
+    case ScalarType::kInt8: return "int8_kv";
     case ScalarType::kF32: break;
   }
   return "float";

@@ -6,7 +6,7 @@
 
 namespace llmc {
 
-int64_t KvGroup::block_bytes(int64_t block_tokens) const { return 2 * kv_heads * head_dim * block_tokens * element_bytes(element); }
+int64_t KvGroup::block_bytes(int64_t block_tokens) const { return 2 * kv_heads * block_tokens * kv_entry_bytes(element, head_dim); }
 
 std::vector<KvGroup> kv_groups(mlir::Operation* op) {
   std::vector<KvGroup> groups;

@@ -10,7 +10,7 @@ using llm::ScalarType;
 
 constexpr std::string_view kMagic = "llmc-tuning";
 constexpr int kVersion = 1;
-constexpr std::string_view kTypes[] = {"f32", "f16", "bf16"};  // by ScalarType
+constexpr std::string_view kTypes[] = {"f32", "f16", "bf16", "bf16_panels", "int8"};  // by ScalarType
 constexpr const char* kColumns = "target family weight operand kv head_dim rows cols k row_tiles bytes flops tile_bytes variant us";
 constexpr size_t kColumnCount = 15;
 

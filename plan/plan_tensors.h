@@ -11,6 +11,7 @@ namespace llm {
 
 // The types of source tensors: those of ScalarType, and what quantized checkpoints are made of.
 constexpr uint8_t kInt32Dtype = 3, kByteDtype = 4;
+static_assert(kByteDtype == static_cast<uint8_t>(ScalarType::kInt8));
 
 // Bytes of an element; 0 for an unknown type.
 constexpr uint64_t element_bytes(uint8_t dtype) {
@@ -25,6 +26,20 @@ constexpr uint64_t element_bytes(uint8_t dtype) {
       return 1;
   }
   return 0;
+}
+
+constexpr const char* dtype_name(uint8_t dtype) {
+  switch (dtype) {
+    case static_cast<uint8_t>(ScalarType::kF16):
+      return "f16";
+    case static_cast<uint8_t>(ScalarType::kBF16):
+      return "bf16";
+    case kInt32Dtype:
+      return "i32";
+    case kByteDtype:
+      return "int8";
+  }
+  return "f32";
 }
 
 // Of a tensor of a verified plan, in its file.

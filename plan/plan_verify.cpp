@@ -166,11 +166,13 @@ class Verifier {
   Status kv_groups() {
     std::vector<bool> seen(plan_.model->layers);
     for (const auto& group : plan_.kv_groups) {
-      uint64_t element = 0, bytes = 0;
-      if (!group || !dtype_bytes(group->dtype, element)) return bad("a KV group of unknown type");
+      const bool int8 = group && group->dtype == static_cast<uint8_t>(ScalarType::kInt8);
+      uint64_t element = 1, bytes = 0;
+      if (!group || (!int8 && !dtype_bytes(group->dtype, element))) return bad("a KV group of unknown type");
+      const uint64_t scale = int8 ? sizeof(float) : 0;  // of each entry
       if (group->block_tokens != plan_.limits->block_tokens) return bad("a KV group whose blocks differ from the limits");
-      if (!mul(group->kv_heads, group->head_dim, bytes) || !mul(bytes, group->block_tokens, bytes) || !mul(bytes, 2 * element, bytes) ||
-          bytes != group->block_bytes || bytes == 0 || bytes > kMaxBlockBytes)
+      if (!mul(group->head_dim, element, bytes) || bytes > kMaxBlockBytes || !mul(bytes + scale, group->kv_heads, bytes) ||
+          !mul(bytes, group->block_tokens, bytes) || !mul(bytes, 2, bytes) || bytes != group->block_bytes || bytes == 0 || bytes > kMaxBlockBytes)
         return bad("a KV group whose block size does not match its shape");
       for (uint32_t layer : group->layers) {
         if (layer >= seen.size() || seen[layer]) return bad("KV layer " + number(layer) + " is out of range or listed twice");

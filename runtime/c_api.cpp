@@ -9,6 +9,7 @@
 #include <string>
 
 #include "plan/key_file.h"
+#include "plan/plan_tensors.h"
 #include "runtime/engine.h"
 #include "runtime/llmrt.h"
 #include "runtime/scheduler.h"
@@ -150,6 +151,7 @@ int llmrt_get_info(const llmrt_engine* e, llmrt_info* info) {
   i.fitting_tokens = m.fitting_tokens;
   i.fits = m.fits;
   i.mask_words = plan.limits->mask_words;
+  i.kv_dtype = plan.kv_groups.empty() ? "" : llm::dtype_name(plan.kv_groups[0]->dtype);  // llmc gives all the same
   std::memcpy(info, &i, std::min(info->size, sizeof i));
   return 0;
 }

@@ -63,6 +63,7 @@ typedef struct {
   uint64_t fitting_tokens; /* tokens that it could hold in the free memory */
   int fits;                /* 0: there is no room for the plan (info_only engines) */
   uint64_t mask_words;     /* 32-bit words of a vocabulary mask: vocab / 32, rounded up */
+  const char* kv_dtype;    /* f32, f16, bf16 or int8 (a scale for each token and head) */
 } llmrt_info;
 int llmrt_get_info(const llmrt_engine* engine, llmrt_info* info);
 

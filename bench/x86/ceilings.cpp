@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "kernels_templates/variant.h"
-#include "plan/cpu_features.h"
 
 namespace llm_bench {
 namespace {
@@ -59,13 +58,14 @@ double read_gb_s(llmrt::ThreadPool& pool) {
     Vector sum[12] = {};                                                       \
     const Vector x = operand;                                                  \
     for (int64_t i = 0; i < kRounds; ++i) {                                    \
-      _Pragma("GCC unroll 12") for (auto& s : sum) s = operation;              \
+      _Pragma("GCC unroll 12") for (auto& s : sum) operation;                  \
       _Pragma("GCC unroll 12") for (auto& s : sum) asm volatile("" : "+v"(s)); \
     }                                                                          \
   }
-LLM_BUSY_LOOP(fma_loop_256, "avx2,fma", __m256, _mm256_set1_ps(0.5f), _mm256_fmadd_ps(x, x, s))
-LLM_BUSY_LOOP(fma_loop_512, "avx512f", __m512, _mm512_set1_ps(0.5f), _mm512_fmadd_ps(x, x, s))
-LLM_BUSY_LOOP(vnni_loop, "avx512f,avx512vnni", __m512i, _mm512_set1_epi8(3), _mm512_dpbusd_epi32(s, x, x))
+LLM_BUSY_LOOP(fma_loop_256, "avx2,fma", __m256, _mm256_set1_ps(0.5f), s = _mm256_fmadd_ps(x, x, s))
+LLM_BUSY_LOOP(fma_loop_512, "avx512f", __m512, _mm512_set1_ps(0.5f), s = _mm512_fmadd_ps(x, x, s))
+// By name: GCC keeps the sums of the intrinsic in memory.
+LLM_BUSY_LOOP(vnni_loop, "avx512f,avx512vnni", __m512i, _mm512_set1_epi8(3), asm volatile("vpdpbusd %1, %1, %0" : "+v"(s) : "v"(x)))
 #undef LLM_BUSY_LOOP
 
 struct alignas(64) TileConfiguration {
@@ -112,8 +112,7 @@ double tera(llmrt::ThreadPool& pool, double operations, const std::function<void
 
 }  // namespace
 
-Ceilings measure_ceilings(llmrt::ThreadPool& pool) {
-  const uint32_t have = llm::cpu_features();
+Ceilings measure_ceilings(llmrt::ThreadPool& pool, uint32_t features) {
   std::vector<char> operands(4096);
   std::mt19937 rng(1);
   for (size_t i = 0; i < operands.size(); i += 2) {  // bf16 of magnitude about one, both signs
@@ -123,14 +122,14 @@ Ceilings measure_ceilings(llmrt::ThreadPool& pool) {
   Ceilings c;
   c.read_gb_s = read_gb_s(pool);
   const double rounds = static_cast<double>(kRounds);
-  if (have & llm::kAvx512)
+  if (features & llm::kAvx512)
     c.fma_tflops = tera(pool, rounds * 12 * 32, fma_loop_512);
-  else if (have & llm::kAvx2)
+  else if (features & llm::kAvx2)
     c.fma_tflops = tera(pool, rounds * 12 * 16, fma_loop_256);
-  if (have & llm::kAvx512Vnni) c.vnni_tops = tera(pool, rounds * 12 * 128, vnni_loop);
-  if (have & llm::kAmxBf16)
+  if (features & llm::kAvx512Vnni) c.vnni_tops = tera(pool, rounds * 12 * 128, vnni_loop);
+  if (features & llm::kAmxBf16)
     c.amx_bf16_tflops = tera(pool, rounds * 16 * 16 * 32 * 2, [&] { amx_loop<false>(operands.data()); });
-  if (have & llm::kAmxInt8)
+  if (features & llm::kAmxInt8)
     c.amx_int8_tops = tera(pool, rounds * 16 * 16 * 64 * 2, [&] { amx_loop<true>(operands.data()); });
   return c;
 }

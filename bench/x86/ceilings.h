@@ -13,6 +13,6 @@ struct Ceilings {
   double amx_int8_tops = 0;
 };
 
-Ceilings measure_ceilings(llmrt::ThreadPool& pool);
+Ceilings measure_ceilings(llmrt::ThreadPool& pool, uint32_t features);
 
 }  // namespace llm_bench

@@ -142,7 +142,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   llmrt::ThreadPool pool(threads);
-  const llm_bench::Ceilings c = llm_bench::measure_ceilings(pool);
+  const llm_bench::Ceilings c = llm_bench::measure_ceilings(pool, (*target)->features);
   std::printf(
       "%s, %d threads: read %.1f GB/s, FMA %.2f TFLOP/s, VNNI %.2f TOP/s, AMX bf16 %.2f TFLOP/s, AMX int8 %.2f TOP/s\n",
       (*target)->name, threads, c.read_gb_s, c.fma_tflops, c.vnni_tops, c.amx_bf16_tflops, c.amx_int8_tops);

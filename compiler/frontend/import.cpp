@@ -20,7 +20,10 @@ Type element_type(mlir::Builder& b, llm::ScalarType type) {
       return b.getF16Type();
     case llm::ScalarType::kBF16:
       return b.getBF16Type();
+    case llm::ScalarType::kInt8:
+      return b.getI8Type();
     case llm::ScalarType::kF32:
+    case llm::ScalarType::kBF16Panels:  // of passes alone
       break;
   }
   return b.getF32Type();

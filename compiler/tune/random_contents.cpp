@@ -20,6 +20,7 @@ DType dtype_of(llm::ScalarType type) {
 }  // namespace
 
 std::span<const std::byte> RandomContents::of(llm::ScalarType type, bool vector) {
+  if (type == llm::ScalarType::kInt8) type = llm::ScalarType::kF32;  // the scales; codes may be any bits
   std::vector<std::byte>& bytes = made_[{type, vector}];
   if (bytes.empty()) {
     bytes.resize(kValues * (type == llm::ScalarType::kF32 ? 4 : 2));

@@ -193,7 +193,8 @@ LogicalResult KvCacheOp::verify() {
   if (layer < 0 || window < 0 || kv_heads <= 0 || head_dim <= 0)
     return emitOpError("needs layer and window >= 0, kv_heads and head_dim > 0");
   mlir::Type element = getElement();
-  if (!element.isF32() && !element.isF16() && !element.isBF16()) return emitOpError("holds f32, f16 or bf16, found ") << element;
+  if (!element.isF32() && !element.isF16() && !element.isBF16() && !element.isInteger(8))
+    return emitOpError("holds f32, f16, bf16 or i8, found ") << element;
   return success();
 }
 

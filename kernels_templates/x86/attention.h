@@ -38,7 +38,8 @@ KERNEL_FN void attention(const AttentionArgs& a, Tile tile) {
     float score[kChunk];
     float chunk_max = maximum;
     for (i64 i = 0; i < n; ++i) {
-      score[i] = dot(q, kv_row<KV>(a.kv, slot, begin + i, kv_head, false), d) * scale;
+      score[i] = dot(q, kv_row<KV>(a.kv, slot, begin + i, kv_head, false), d) * scale *
+                 kv_factor<KV>(a.kv, slot, begin + i, kv_head, false);
       chunk_max = score[i] > chunk_max ? score[i] : chunk_max;
     }
     const float rescale = exp1(maximum - chunk_max);  // 0 in the first chunk
@@ -49,7 +50,8 @@ KERNEL_FN void attention(const AttentionArgs& a, Tile tile) {
     for (i64 i = 0; i < kChunk; i += 16) store16(score + i, exp16(load16(score + i) - maximum));
     for (i64 i = 0; i < n; ++i) {
       total += score[i];
-      accumulate(acc, kv_row<KV>(a.kv, slot, begin + i, kv_head, true), score[i], d);
+      accumulate(acc, kv_row<KV>(a.kv, slot, begin + i, kv_head, true),
+                 score[i] * kv_factor<KV>(a.kv, slot, begin + i, kv_head, true), d);
     }
   }
   X* out = static_cast<X*>(a.out) + (t * a.heads + h) * d;

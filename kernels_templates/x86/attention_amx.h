@@ -1,7 +1,8 @@
 // Paged causal attention of many tokens on AMX. Scores and outputs are computed transposed, with 16 queries in the
 // columns of a tile: S^T = K Q^T takes K as it lies in the cache, the softmax runs down the rows of S^T, one query a
 // lane, and pairs of its rows, rounded to bf16, are the operand of O^T = V^T P^T. Keys come in chunks with a running
-// maximum (online softmax); scores are in units of log 2.
+// maximum (online softmax); scores are in units of log 2. Codes of a cache in int8 are bf16 without rounding; the
+// scales of keys multiply the scores, those of values the weights.
 #pragma once
 
 #include "x86/amx.h"
@@ -10,10 +11,11 @@
 
 constexpr i64 kAmxQueries = 256, kAmxKeys = 128;  // queries whose K and V are brought into order once; keys in a chunk
 
-// 2^x for x <= 0, at least 2^-126: n the nearest integer, the Taylor series of 2^r to r^5 (error below 2^-18).
+// 2^x for x <= 0, at least 2^-100, so that times a scale it is no subnormal number, which would cost a trap: n the
+// nearest integer, the Taylor series of 2^r to r^5 (error below 2^-18).
 KERNEL_FN f32x16 exp2_negative16(f32x16 x) {
   constexpr float kMagicNumber = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are n
-  x = x > -126.0f ? x : splat(-126.0f);
+  x = x > -100.0f ? x : splat(-100.0f);
   const f32x16 shifted = x + kMagicNumber, r = x - (shifted - kMagicNumber);
   f32x16 p = fma16(r, splat(1.33335581e-3f), splat(9.61812911e-3f));
   p = fma16(p, r, splat(5.55041087e-2f));
@@ -31,7 +33,12 @@ struct AmxLanes {
   bool started;
 };
 
-template <typename X, i64 kHeadDim>
+KERNEL_FN u16x16 bf16_bits16(const bf16* p) { return load<u16x16>(p); }
+KERNEL_FN u16x16 bf16_bits16(const int8_kv* p) {
+  return __builtin_convertvector(__builtin_bit_cast(u32x16, load16(p)) >> 16, u16x16);
+}
+
+template <typename X, typename KV, i64 kHeadDim>
 struct AmxAttention {
   static_assert(kHeadDim % 16 == 0);
   static constexpr i64 kSteps = (kHeadDim + kTileK - 1) / kTileK, kDepth = kSteps * kTileK, kValueTiles = kHeadDim / 16;
@@ -44,7 +51,8 @@ struct AmxAttention {
   alignas(64) bf16 keys[kAmxKeys * kDepth];
   alignas(64) u32 values[kValueTiles * kAmxKeys / kTileK * kTileWords];  // [tile][32 keys]: V^T
   alignas(64) float scores[kAmxKeys * 16];
-  alignas(64) u32 weights[kAmxKeys / 2 * 16];  // P^T in pairs of keys
+  alignas(64) u32 weights[kAmxKeys / 2 * 16];          // P^T in pairs of keys
+  float key_factor[kAmxKeys], value_factor[kAmxKeys];  // of a cache whose entries have scales
 
   inline __attribute__((always_inline)) explicit AmxAttention(const AttentionArgs& args) : a(args) {}
 
@@ -74,21 +82,36 @@ struct AmxAttention {
     }
   }
 
+  // Of n entries; block by block, for finding one costs divisions.
+  inline __attribute__((always_inline)) void load_factors(i64 slot, i64 kv_head, i64 begin, i64 n) {
+    for (i64 i = 0; i < n;) {
+      const float* key = kv_scale(a.kv, slot, begin + i, kv_head, false);
+      const float* value = kv_scale(a.kv, slot, begin + i, kv_head, true);
+      const i64 end = min_of(i + a.kv.block_tokens - (begin + i) % a.kv.block_tokens, n);
+      for (; i < end; ++i, ++key, ++value) {
+        key_factor[i] = *key > 0 ? *key : 1.0f;  // scores may be -inf; codes without a scale are 0
+        value_factor[i] = *value;
+      }
+    }
+    for (i64 i = n; i < kAmxKeys; ++i) key_factor[i] = 1.0f, value_factor[i] = 0.0f;
+  }
+
   // n keys and values from entry `begin` on; values behind them, up to a multiple of kScoreKeys, are zero.
   inline __attribute__((always_inline)) void load_chunk(i64 slot, i64 kv_head, i64 begin, i64 n) {
     for (i64 i = 0; i < n; ++i) {
-      const bf16* row = kv_row<bf16>(a.kv, slot, begin + i, kv_head, false);
-      for (i64 j = 0; j < kHeadDim; j += 16) store(keys + i * kDepth + j, load<u16x16>(row + j));
+      const KV* row = kv_row<KV>(a.kv, slot, begin + i, kv_head, false);
+      for (i64 j = 0; j < kHeadDim; j += 16) store(keys + i * kDepth + j, bf16_bits16(row + j));
       if (kDepth > kHeadDim) store(keys + i * kDepth + kHeadDim, u16x16{});
     }
+    if constexpr (kScaledKv<KV>) load_factors(slot, kv_head, begin, n);
     for (i64 step = 0; step * kTileK < (n + kScoreKeys - 1) / kScoreKeys * kScoreKeys; ++step) {
-      const bf16* row[kTileK];
+      const KV* row[kTileK];
       for (i64 i = 0; i < kTileK; ++i) {
         const i64 entry = step * kTileK + i;
-        row[i] = entry < n ? kv_row<bf16>(a.kv, slot, begin + entry, kv_head, true) : nullptr;
+        row[i] = entry < n ? kv_row<KV>(a.kv, slot, begin + entry, kv_head, true) : nullptr;
       }
       const auto widened = [&](i64 i, i64 column) {
-        return row[i] ? __builtin_convertvector(load<u16x16>(row[i] + column), u32x16) : u32x16{};
+        return row[i] ? __builtin_convertvector(bf16_bits16(row[i] + column), u32x16) : u32x16{};
       };
       for (i64 t = 0; t < kValueTiles; ++t) {
         u32x16 pairs[16];
@@ -123,6 +146,10 @@ struct AmxAttention {
   // Scores of `count` keys from entry `begin` on to weights.
   inline __attribute__((always_inline)) void softmax(i64 b, i64 begin, i64 count) {
     AmxLanes& l = lanes[b];
+    const auto score_of = [&](i64 key) {
+      const f32x16 score = load16(scores + key * 16);
+      return kScaledKv<KV> ? score * key_factor[key] : score;
+    };
     if (begin < l.every_first || begin + count - 1 > l.every_last) {
       for (i64 key = 0; key < count; ++key) {
         const i32x16 index = i32x16{} + static_cast<i32>(begin + key);
@@ -133,7 +160,7 @@ struct AmxAttention {
     f32x16 tops[4] = {l.maximum, l.maximum, l.maximum, l.maximum};
     for (i64 key = 0; key < count; key += 4)
       for (i64 i = 0; i < 4; ++i) {
-        const f32x16 score = load16(scores + (key + i) * 16);
+        const f32x16 score = score_of(key + i);
         tops[i] = score > tops[i] ? score : tops[i];
       }
     const f32x16 top01 = tops[0] > tops[1] ? tops[0] : tops[1], top23 = tops[2] > tops[3] ? tops[2] : tops[3];
@@ -149,9 +176,10 @@ struct AmxAttention {
     f32x16 totals[2] = {};
     const u32x16 half = u32x16{} + 0x8000u;
     for (i64 key = 0; key < count; key += 2) {
-      const f32x16 even = exp2_negative16(load16(scores + key * 16) - base);
-      const f32x16 odd = exp2_negative16(load16(scores + key * 16 + 16) - base);
+      f32x16 even = exp2_negative16(score_of(key) - base);
+      f32x16 odd = exp2_negative16(score_of(key + 1) - base);
       totals[0] += even, totals[1] += odd;
+      if (kScaledKv<KV>) even *= value_factor[key], odd *= value_factor[key + 1];
       store(weights + key / 2 * 16,
             (__builtin_bit_cast(u32x16, even) + half) >> 16 | ((__builtin_bit_cast(u32x16, odd) + half) & 0xffff0000u));
     }
@@ -232,7 +260,7 @@ struct AmxAttention {
 template <typename X, typename KV, i64 kHeadDim, i64 kRows>
 KERNEL_FN void attention_amx(const AttentionArgs& a, Tile tile) {
   configure_tiles();
-  AmxAttention<X, kHeadDim> attention(a);
+  AmxAttention<X, KV, kHeadDim> attention(a);
   for_each_sequence<kAmxQueries>(a, tile, kRows, [&](const QueryLanes<kAmxQueries>& lanes, i64 slot, i64 kv_head) {
     attention.run(lanes, slot, kv_head);
   });

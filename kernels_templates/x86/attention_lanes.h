@@ -45,9 +45,10 @@ KERNEL_FN void attend_lanes(const AttentionArgs& a, const QueryLanes<kMostLanes>
         continue;
       }
       const KV* row = kv_row<KV>(a.kv, slot, begin + i, kv_head, value);
+      const float factor = kv_factor<KV>(a.kv, slot, begin + i, kv_head, value);
       i64 j = 0;
-      for (; j + 16 <= d; j += 16) store16(out + j, load16(row + j));
-      for (; j < d; ++j) out[j] = to_float(row[j]);
+      for (; j + 16 <= d; j += 16) store16(out + j, load16(row + j) * factor);
+      for (; j < d; ++j) out[j] = to_float(row[j]) * factor;
     }
   };
   for (i64 begin = lanes.first; begin <= lanes.last; begin += kKeys) {

@@ -6,8 +6,6 @@
 #include "quantized_weights.h"
 // clang-format on
 
-typedef signed char s8x16 __attribute__((vector_size(16)));
-
 // 16 codes in the order of int8_position.
 KERNEL_FN s8x16 int8_order(s8x16 v, i64 bits) {
   if (bits == 4) return __builtin_shufflevector(v, v, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
@@ -23,10 +21,7 @@ KERNEL_FN void quantize_rows(const QuantizeRowsArgs& a, Tile tile) {
   signed char* codes = a.codes + row * a.width;
   for (i64 g = 0; g < groups; ++g, x += a.group, codes += a.group) {
     f32x16 maxima{};
-    for (i64 i = 0; i < a.group; i += kStep) {
-      const f32x16 v = load16(x + i), magnitude = v < 0.0f ? -v : v;
-      maxima = magnitude > maxima ? magnitude : maxima;
-    }
+    for (i64 i = 0; i < a.group; i += kStep) maxima = larger_magnitudes(maxima, load16(x + i));
     const float maximum = max_of(maxima);
     const bool zero = !(maximum > kLeastQuantizedMax);
     const float inverse = zero ? 0.0f : 127.0f / maximum;

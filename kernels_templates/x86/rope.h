@@ -1,6 +1,7 @@
 // rope_table, rope, kv_write and the fused rope_kv_write.
 #pragma once
 
+#include "x86/kv_cache.h"
 #include "x86/norm.h"
 
 KERNEL_FN void rope_table(const RopeTableArgs& a, Tile tile) {
@@ -31,21 +32,6 @@ KERNEL_FN void rotate_head(const float* x, const float* table, T* out, i64 half,
   for (i64 j = 2 * half; j < head_dim; ++j) out[j] = from_float<T>(x[j]);
 }
 
-template <typename T>
-KERNEL_FN void copy_head(const float* x, T* out, i64 head_dim) {
-  i64 j = 0;
-  for (; j + 16 <= head_dim; j += 16) store16(out + j, load16(x + j));
-  for (; j < head_dim; ++j) out[j] = from_float<T>(x[j]);
-}
-
-// The cache rows of token t for KV head h: K, and V behind it.
-template <typename KV>
-KERNEL_FN KV* kv_row(const KvView& kv, i64 slot, i64 index, i64 head, bool value) {
-  const i64 block = kv.block_table[slot * kv.table_stride + index / kv.block_tokens];
-  KV* base = reinterpret_cast<KV*>(static_cast<char*>(kv.base) + block * kv.block_bytes);
-  return base + (((value ? kv.kv_heads : 0) + head) * kv.block_tokens + index % kv.block_tokens) * kv.head_dim;
-}
-
 KERNEL_FN void rope(const RopeArgs& a, Tile tile) {
   const i64 t = tile.y, h = tile.x;
   if (t >= a.counts->rows[kRowsTokens]) return;
@@ -57,14 +43,9 @@ KERNEL_FN void kv_write(const KvWriteArgs& a, Tile tile) {
   const i64 t = tile.y, h = tile.x, d = a.kv.head_dim;
   if (t >= a.counts->rows[kRowsTokens]) return;
   const i64 slot = a.seq_slot[a.token_seq[t]], index = a.kv_index[t];
-  KV *k = kv_row<KV>(a.kv, slot, index, h, false), *v = kv_row<KV>(a.kv, slot, index, h, true);
-  for (i64 j = 0; j < d; ++j) {
-    k[j] = from_float<KV>(a.k[t * a.k_stride + h * d + j]);
-    v[j] = from_float<KV>(a.v[t * a.v_stride + h * d + j]);
-  }
+  write_entry<KV>(a.kv, slot, index, h, false, a.k + t * a.k_stride + h * d);
+  write_entry<KV>(a.kv, slot, index, h, true, a.v + t * a.v_stride + h * d);
 }
-
-constexpr i64 kMaxHeadDim = 512;
 
 template <typename W, typename KV>
 KERNEL_FN void rope_kv_write(const RopeKvWriteArgs& a, Tile tile) {
@@ -85,11 +66,16 @@ KERNEL_FN void rope_kv_write(const RopeKvWriteArgs& a, Tile tile) {
   }
   h -= a.heads;
   if (h < a.kv.kv_heads) {
-    rotate_head(head(a.k + t * a.k_stride + h * d, a.k_norm), table, kv_row<KV>(a.kv, slot, index, h, false), a.half, d);
+    const float* k = head(a.k + t * a.k_stride + h * d, a.k_norm);
+    if constexpr (kScaledKv<KV>) {
+      float rotated[kMaxHeadDim];
+      rotate_head(k, table, rotated, a.half, d);
+      write_entry<KV>(a.kv, slot, index, h, false, rotated);
+    } else {
+      rotate_head(k, table, kv_row<KV>(a.kv, slot, index, h, false), a.half, d);
+    }
     return;
   }
   h -= a.kv.kv_heads;
-  if (h >= a.kv.kv_heads) return;
-  KV* v = kv_row<KV>(a.kv, slot, index, h, true);
-  copy_head(a.v + t * a.v_stride + h * d, v, d);
+  if (h < a.kv.kv_heads) write_entry<KV>(a.kv, slot, index, h, true, a.v + t * a.v_stride + h * d);
 }

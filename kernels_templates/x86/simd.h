@@ -9,6 +9,7 @@ typedef i32 i32x16 __attribute__((vector_size(64)));
 typedef u32 u32x16 __attribute__((vector_size(64)));
 typedef u16 u16x16 __attribute__((vector_size(32)));
 typedef _Float16 f16x16 __attribute__((vector_size(32)));
+typedef signed char s8x16 __attribute__((vector_size(16)));
 
 // Unaligned vector loads and stores.
 template <typename V, typename T>
@@ -28,6 +29,7 @@ KERNEL_FN f32x16 load16(const f16* p) { return __builtin_convertvector(load<f16x
 KERNEL_FN f32x16 load16(const bf16* p) {
   return __builtin_bit_cast(f32x16, __builtin_convertvector(load<u16x16>(p), u32x16) << 16);
 }
+KERNEL_FN f32x16 load16(const int8_kv* p) { return __builtin_convertvector(load<s8x16>(p), f32x16); }
 KERNEL_FN void store16(float* p, f32x16 v) { store(p, v); }
 KERNEL_FN void store16(f16* p, f32x16 v) { store(p, __builtin_convertvector(v, f16x16)); }
 KERNEL_FN void store16(bf16* p, f32x16 v) {  // as from_float<bf16>
@@ -49,6 +51,11 @@ KERNEL_FN float max_of(f32x16 v) {
   float m = v[0];
   for (int i = 1; i < 16; ++i) m = v[i] > m ? v[i] : m;
   return m;
+}
+
+KERNEL_FN f32x16 larger_magnitudes(f32x16 maxima, f32x16 v) {
+  const f32x16 magnitude = v < 0.0f ? -v : v;
+  return magnitude > maxima ? magnitude : maxima;
 }
 
 KERNEL_FN f32x16 fma16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }

@@ -16,6 +16,9 @@ struct bf16_panels {  // bf16 in the order of x86/operand.h
   u16 bits;
 };
 typedef _Float16 f16;
+struct int8_kv {  // of a KV cache: times the scale of its entry
+  signed char code;
+};
 
 struct Tile {
   u32 x, y, z;
@@ -32,6 +35,7 @@ KERNEL_FN u32 float_bits(float v) { return __builtin_bit_cast(u32, v); }
 KERNEL_FN f16 f16_of_bits(u16 bits) { return __builtin_bit_cast(f16, bits); }
 
 KERNEL_FN float to_float(float v) { return v; }
+KERNEL_FN float to_float(int8_kv v) { return static_cast<float>(v.code); }
 KERNEL_FN float to_float(f16 v) { return static_cast<float>(v); }
 KERNEL_FN float to_float(bf16 v) { return __builtin_bit_cast(float, static_cast<u32>(v.bits) << 16); }
 

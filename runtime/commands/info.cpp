@@ -25,6 +25,7 @@ llm::Status info(const SessionOptions& o) {
                                         {"state", i.state_bytes},
                                         {"io", i.io_bytes},
                                         {"kv", i.kv_bytes},
+                                        {"kv_dtype", i.kv_dtype},
                                         {"kv_bytes_per_token", i.kv_bytes_per_token},
                                         {"kv_tokens", i.kv_tokens},
                                         {"total", i.total_bytes},
@@ -41,8 +42,9 @@ llm::Status info(const SessionOptions& o) {
               mb(i.mapped_weight_bytes));
   std::printf("  activations  %10.1f MB\n  state        %10.1f MB\n  step input   %10.1f MB\n", mb(i.activation_bytes),
               mb(i.state_bytes), mb(i.io_bytes));
-  std::printf("  KV cache     %10.1f MB (%llu tokens of %.1f KB)\n", mb(i.kv_bytes),
-              static_cast<unsigned long long>(i.kv_tokens), static_cast<double>(i.kv_bytes_per_token) / 1e3);
+  std::printf("  KV cache     %10.1f MB (%llu tokens of %.1f KB in %s)\n", mb(i.kv_bytes),
+              static_cast<unsigned long long>(i.kv_tokens), static_cast<double>(i.kv_bytes_per_token) / 1e3,
+              i.kv_dtype);
   std::printf("  total        %10.1f MB of %.1f MB free: %s\n", mb(i.total_bytes), mb(i.free_bytes),
               !i.fits ? "does not fit; compile with smaller limits, or a smaller model"
               : i.kv_tokens < i.max_batch * i.max_context ? "fits with fewer KV tokens than the plan asks for"

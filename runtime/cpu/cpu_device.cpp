@@ -53,8 +53,24 @@ struct CpuLaunch {
   }
 };
 
-struct CpuProgram : DeviceProgram {
+// Launches that do not depend on each other: one after the other in one count of tiles, without a barrier in between.
+struct CpuRound {
   std::vector<CpuLaunch> launches;
+  uint64_t tiles = 0;
+
+  void add(CpuLaunch launch) {
+    tiles += launch.tiles();
+    launches.push_back(std::move(launch));
+  }
+  static void run(const void* self, uint64_t tile) {
+    auto launch = static_cast<const CpuRound*>(self)->launches.begin();
+    for (; tile >= launch->tiles(); ++launch) tile -= launch->tiles();
+    CpuLaunch::run(&*launch, tile);
+  }
+};
+
+struct CpuProgram : DeviceProgram {
+  std::vector<CpuRound> rounds;
 };
 
 class CpuDevice : public Device {
@@ -135,12 +151,24 @@ class CpuDevice : public Device {
 
   llm::Result<std::unique_ptr<DeviceProgram>> build(std::span<const ResolvedLaunch> launches) override {
     auto program = std::make_unique<CpuProgram>();
-    for (const ResolvedLaunch& l : launches) program->launches.push_back(resolve(l));
+    std::vector<size_t> round_of;  // the first behind those of its predecessors
+    for (const ResolvedLaunch& l : launches) {
+      size_t round = 0;
+      for (uint32_t before : l.after) round = std::max(round, round_of[before] + 1);
+      round_of.push_back(round);
+      if (round == program->rounds.size()) program->rounds.emplace_back();
+      program->rounds[round].add(resolve(l));
+    }
     return std::unique_ptr<DeviceProgram>(std::move(program));
   }
 
   llm::Status launch(DeviceProgram& program) override {
-    for (const CpuLaunch& l : static_cast<CpuProgram&>(program).launches) run(l);
+    for (const CpuRound& round : static_cast<CpuProgram&>(program).rounds) {
+      if (round.launches.size() == 1)
+        run(round.launches[0]);
+      else
+        pool_.for_each_tile(round.tiles, CpuRound::run, &round);
+    }
     return {};
   }
 

@@ -24,7 +24,8 @@ int data_type(llm::ScalarType type) {
     case llm::ScalarType::kBF16:
       return kReal16BF;
     case llm::ScalarType::kF32:
-    case llm::ScalarType::kBF16Panels:  // of x86 alone
+    case llm::ScalarType::kBF16Panels:  // these two: of x86 alone
+    case llm::ScalarType::kInt8:
       break;
   }
   return kReal32F;

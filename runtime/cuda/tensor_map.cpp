@@ -10,7 +10,8 @@ CUtensorMapDataType data_type(llm::ScalarType type) {
     case llm::ScalarType::kBF16:
       return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
     case llm::ScalarType::kF32:
-    case llm::ScalarType::kBF16Panels:  // of x86 alone
+    case llm::ScalarType::kBF16Panels:  // these two: of x86 alone
+    case llm::ScalarType::kInt8:
       break;
   }
   return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;

@@ -89,7 +89,7 @@ std::vector<uint8_t> DeviceBytes::read() const {
 // --- Storage types
 // ------------------------------------------------------------------------------------------------------
 
-size_t bytes_of(ScalarType type) { return type == ScalarType::kF32 ? 4 : 2; }
+size_t bytes_of(ScalarType type) { return type == ScalarType::kF32 ? 4 : type == ScalarType::kInt8 ? 1 : 2; }
 
 double unit_roundoff(ScalarType type) {
   return type == ScalarType::kF32 ? 0x1p-24 : type == ScalarType::kF16 ? 0x1p-11 : 0x1p-8;
@@ -123,6 +123,7 @@ double rounded(double value, ScalarType type) {
     case ScalarType::kBF16:
     case ScalarType::kBF16Panels:
       return from_bf16_bits(bf16_bits(static_cast<float>(value)));
+    case ScalarType::kInt8:  // by entries: quantized_entry
     case ScalarType::kF32:
       break;
   }
@@ -402,7 +403,8 @@ PagedBatch PagedBatch::make(Rng& rng, const std::vector<int>& lengths, const std
       for (int e = 0; e < b.kv_len[s]; ++e) {
         for (int h = 0; h < kv_heads; ++h) {
           for (bool value : {false, true}) {
-            const std::vector<double> v = random_values(rng, head_dim, 1.0, type);
+            std::vector<double> v = random_values(rng, head_dim, 1.0, type);
+            if (type == ScalarType::kInt8) v = quantized_entry(v).values();
             std::copy(v.begin(), v.end(), b.pool.begin() + b.entry_offset(s, e, h, value));
           }
         }
@@ -418,6 +420,56 @@ int64_t PagedBatch::entry_offset(int sequence, int entry, int head, bool value) 
          ((static_cast<int64_t>(value) * kv_heads + head) * block_tokens + entry % block_tokens) * head_dim;
 }
 
+double QuantizedEntry::limit(double value) const { return 0.5 * scale + 0x1p-23 * std::abs(value); }
+
+std::vector<double> QuantizedEntry::values() const {
+  std::vector<double> v;
+  for (int8_t code : codes) v.push_back(static_cast<double>(code) * static_cast<double>(scale));
+  return v;
+}
+
+QuantizedEntry quantized_entry(const std::vector<double>& x) {
+  double maximum = 0;
+  for (double v : x) maximum = std::max(maximum, std::abs(v));
+  QuantizedEntry e{static_cast<float>(maximum / 127), {}};
+  for (double v : x) e.codes.push_back(static_cast<int8_t>(maximum > 0 ? std::nearbyint(v / maximum * 127) : 0));
+  return e;
+}
+
+// Codes [blocks][entries][head_dim], the scales of a block's entries behind them; entries of NaN get a scale of NaN.
+std::vector<uint8_t> PagedBatch::stored() const {
+  if (type != ScalarType::kInt8) return encode(pool, type);
+  std::vector<uint8_t> bytes(static_cast<size_t>(blocks * block_bytes()));
+  for (int64_t block = 0; block < blocks; ++block)
+    for (int64_t i = 0; i < block_values(); i += head_dim) {
+      const double* values = &pool[static_cast<size_t>(block * block_values() + i)];
+      QuantizedEntry e{NAN, std::vector<int8_t>(static_cast<size_t>(head_dim), 1)};
+      if (!std::isnan(values[0])) e = quantized_entry({values, values + head_dim});
+      uint8_t* begin = &bytes[static_cast<size_t>(block * block_bytes())];
+      std::memcpy(begin + i, e.codes.data(), e.codes.size());
+      std::memcpy(begin + block_values() + i / head_dim * 4, &e.scale, sizeof e.scale);
+    }
+  return bytes;
+}
+
+std::vector<double> PagedBatch::read(const std::vector<uint8_t>& bytes) const {
+  if (type != ScalarType::kInt8) return decode(bytes, type);
+  std::vector<double> values;
+  for (int64_t i = 0; i < blocks * block_values(); ++i) {
+    const uint8_t* begin = &bytes[static_cast<size_t>(i / block_values() * block_bytes())];
+    const int64_t within = i % block_values();
+    float scale;
+    std::memcpy(&scale, begin + block_values() + within / head_dim * 4, sizeof scale);
+    values.push_back(static_cast<double>(static_cast<int8_t>(begin[within])) * static_cast<double>(scale));
+  }
+  return values;
+}
+
+int64_t PagedBatch::block_bytes() const {
+  const int64_t scales = type == ScalarType::kInt8 ? block_values() / head_dim * 4 : 0;
+  return block_values() * static_cast<int64_t>(bytes_of(type)) + scales;
+}
+
 DeviceBatch::DeviceBatch(const Gpu& gpu, const PagedBatch& b)
     : token_seq(gpu, b.token_seq),
       seq_slot(gpu, b.seq_slot),
@@ -425,11 +477,11 @@ DeviceBatch::DeviceBatch(const Gpu& gpu, const PagedBatch& b)
       query_start(gpu, b.query_start),
       kv_len(gpu, b.kv_len),
       block_table(gpu, b.block_table),
-      pool(gpu, b.pool, b.type),
+      pool(gpu, b.stored()),
       counts(gpu, make_counts(gpu, b.tokens, b.sequences, b.sequences).values()) {}
 
 KvView DeviceBatch::view(const PagedBatch& b) const {
-  return {pool.ptr(),     block_table.get(), b.table_stride, b.block_values() * static_cast<int64_t>(bytes_of(b.type)),
+  return {pool.ptr(),     block_table.get(), b.table_stride, b.block_bytes(),
           b.block_tokens, b.kv_heads,        b.head_dim};
 }
 

@@ -26,8 +26,8 @@ struct Gpu {
   CUdevice device = 0;
   CUstream stream = nullptr;
   std::string name;
-  int cc = 0;     // compute capability * 10
-  int units = 1;  // SMs
+  int cc = 0;            // compute capability * 10
+  int units = 1;         // SMs
   bool verbose = false;  // says what is about to run: a kernel may hang
 
   static Gpu open();
@@ -119,7 +119,8 @@ class OperandArray : public TypedArray {
   int width_;
 };
 
-// Random values everywhere, for rates: constant ones draw less power, so that the clocks stay higher than a model lets them.
+// Random values everywhere, for rates: constant ones draw less power, so that the clocks stay higher than a model lets
+// them.
 void fill_random(const Gpu& gpu, const DeviceBytes& memory, ScalarType type, double scale, Rng& rng);
 
 // StepCounts in device memory.
@@ -134,7 +135,8 @@ struct Kernel {
   const KernelInstance* instance = nullptr;
   CUmodule module = nullptr;
   CUfunction function = nullptr;
-  // Blocks that variants with blocks_per_sm run on: few, so that each loops over several tiles; 0: as many as the device has SMs for.
+  // Blocks that variants with blocks_per_sm run on: few, so that each loops over several tiles; 0: as many as the
+  // device has SMs for.
   mutable int blocks = 0;
 
   // One launch over ceil(columns / tile_cols) x ceil(rows / tile_rows) x splits blocks.
@@ -186,7 +188,9 @@ struct Outcome {
 class SplitSums {
  public:
   SplitSums(const Gpu& gpu, const llm::Variant& variant, int64_t rows, int64_t columns)
-      : tiles_(variant.k_splits > 1 && variant.cluster == 1 ? count(rows, variant.tile_rows) * count(columns, variant.tile_cols) : 0),
+      : tiles_(variant.k_splits > 1 && variant.cluster == 1
+                   ? count(rows, variant.tile_rows) * count(columns, variant.tile_cols)
+                   : 0),
         partials_(gpu, static_cast<size_t>(tiles_) * variant.k_splits * variant.tile_rows * variant.tile_cols),
         arrivals_(gpu, std::vector<llm_abi::u32>(static_cast<size_t>(tiles_) * 2)) {}
   float* partials() const { return tiles_ ? partials_.get() : nullptr; }
@@ -204,6 +208,15 @@ class SplitSums {
   DeviceArray<llm_abi::u32> arrivals_;
 };
 
+// An entry of a KV cache in int8.
+struct QuantizedEntry {
+  float scale;
+  std::vector<int8_t> codes;
+  std::vector<double> values() const;
+  double limit(double value) const;  // of quantizing `value`, with what float32 adds
+};
+QuantizedEntry quantized_entry(const std::vector<double>& x);
+
 // A step of several sequences over a paged cache whose blocks are shuffled; entries beyond a sequence's length are NaN.
 struct PagedBatch {
   int tokens = 0, sequences = 0, max_slots = 0, table_stride = 0, block_tokens = 0, kv_heads = 0, head_dim = 0,
@@ -218,12 +231,15 @@ struct PagedBatch {
                          int head_dim, ScalarType type, bool fill);
   int64_t block_values() const { return 2ll * kv_heads * block_tokens * head_dim; }
   int64_t entry_offset(int sequence, int entry, int head, bool value) const;  // into pool
+  int64_t block_bytes() const;
+  std::vector<uint8_t> stored() const;                                // the pool in memory
+  std::vector<double> read(const std::vector<uint8_t>& bytes) const;  // the other way
 };
 
 // The same on the device.
 struct DeviceBatch {
   DeviceArray<int> token_seq, seq_slot, kv_index, query_start, kv_len, block_table;
-  TypedArray pool;
+  DeviceArray<uint8_t> pool;
   DeviceArray<llm_abi::StepCounts> counts;
 
   DeviceBatch(const Gpu& gpu, const PagedBatch& batch);
@@ -248,8 +264,8 @@ void time_attention(const Kernel& kernel, Rng& rng, Outcome& outcome);
 // Rates of a linear layer at the projections of an 8B model; for variants of many rows.
 void time_projections(const Kernel& kernel, Rng& rng, Outcome& outcome);
 
-// Weights [n, k] in the order in which the kernel reads them: rows, or on x86 interleaved with zeros for padding (the formula of
-// kernels_templates/x86/pack.h, written down a second time).
+// Weights [n, k] in the order in which the kernel reads them: rows, or on x86 interleaved with zeros for padding (the
+// formula of kernels_templates/x86/pack.h, written down a second time).
 std::vector<double> stored_weights(const KernelInstance& instance, const std::vector<double>& w, int n, int k);
 
 // One shape of test_linear, and one head layout of test_attention.

@@ -9,7 +9,7 @@ using namespace llm;  // Feature and TypeMask names of the table
 
 std::vector<ScalarType> types_of(uint32_t mask) {
   std::vector<ScalarType> types;
-  for (ScalarType type : {ScalarType::kF32, ScalarType::kF16, ScalarType::kBF16, ScalarType::kBF16Panels}) {
+  for (ScalarType type : {ScalarType::kF32, ScalarType::kF16, ScalarType::kBF16, ScalarType::kBF16Panels, ScalarType::kInt8}) {
     if (mask & (1u << static_cast<int>(type))) types.push_back(type);
   }
   if (types.empty()) types.push_back(ScalarType::kF32);
@@ -63,6 +63,8 @@ const char* type_name(ScalarType type) {
       return "bf16";
     case ScalarType::kBF16Panels:
       return "bf16_panels";
+    case ScalarType::kInt8:
+      return "int8_kv";
     case ScalarType::kF32:
       break;
   }

@@ -86,9 +86,10 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
         const size_t row = static_cast<size_t>(t) * heads + h;
         const double value = result[row * head_dim + i];
         // A score's error e becomes a relative error e of its weight. Tensor cores round q and the weights to the KV
-        // type.
+        // type, those for int8 to bf16.
         double limit = 0x1p-24 * (16 + 8 * r.spread) * r.magnitude[i];
-        if (tensor) limit += unit_roundoff(instance.kv) * (1 + 2 * r.spread) * r.magnitude[i];
+        const ScalarType rounding = instance.kv == ScalarType::kInt8 ? ScalarType::kBF16 : instance.kv;
+        if (tensor) limit += unit_roundoff(rounding) * (1 + 2 * r.spread) * r.magnitude[i];
         limit += unit_roundoff(instance.operand) * std::abs(r.out[i]) + 1e-7;
         outcome.near(value, r.out[i], limit, "attention");
       }

@@ -69,7 +69,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
     kernel.launch(args, n, bucket);
   }
 
-  const std::vector<double> q = q_out.values(), pool = device.pool.values();
+  const std::vector<double> q = q_out.values(), pool = b.read(device.pool.values());
   std::map<int64_t, bool> written;
   for (int r = 0; r < rows; ++r) {
     double mean = 0;

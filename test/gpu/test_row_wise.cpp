@@ -1,4 +1,5 @@
 // Row-wise kernels against float64: embedding, gather, norms, gates, elementwise, rotary embedding and KV writes.
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -250,7 +251,7 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
                                 device.kv_index.get(), device.view(b), stride, stride},
                     kv_heads, b.tokens + 2);
   }
-  const auto q = q_out.values(), pool = device.pool.values();
+  const auto q = q_out.values(), pool = b.read(device.pool.values());
   const bool rotates = family != "kv_write", writes_kv = family != "rope";
   std::map<int64_t, bool> written;  // cache values that may have changed
   for (int t = 0; t < b.tokens; ++t) {
@@ -272,10 +273,20 @@ void test_rotation(Context& c, int heads, int kv_heads, int head_dim, int half, 
         rotate(key, &table[static_cast<size_t>(t) * 2 * half], half, norms ? &k_norm : nullptr, eps, magnitude);
       const int64_t k_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, false);
       const int64_t v_at = b.entry_offset(b.token_seq[t], b.kv_index[t], h, true);
+      const std::vector<double> value(row + v_offset + h * head_dim, row + v_offset + (h + 1) * head_dim);
+      const QuantizedEntry coded_key = quantized_entry(key), coded_value = quantized_entry(value);
       for (int i = 0; i < head_dim; ++i) {
-        const double limit = rounding_limit(key[i], c.instance.kv) + 24 * 0x1p-24 * magnitude[i];
+        const double largest = *std::max_element(magnitude.begin(), magnitude.end());
+        const bool int8 = c.instance.kv == ScalarType::kInt8;
+        // Errors of the largest value move the scale, and with it every code's value.
+        const double limit = int8 ? coded_key.limit(key[i]) + 48 * 0x1p-24 * largest
+                                  : rounding_limit(key[i], c.instance.kv) + 24 * 0x1p-24 * magnitude[i];
         c.outcome.near(pool[k_at + i], key[i], limit, "cached k");
-        c.outcome.exact(pool[v_at + i] == rounded(row[v_offset + h * head_dim + i], c.instance.kv), "cached v differs");
+        if (int8)
+          c.outcome.near(pool[v_at + i], value[i], coded_value.limit(value[i]) + 0x1p-20 * coded_value.scale,
+                         "cached v");
+        else
+          c.outcome.exact(pool[v_at + i] == rounded(value[i], c.instance.kv), "cached v differs");
         written[k_at + i] = written[v_at + i] = true;
       }
     }

@@ -54,7 +54,9 @@ class Run(unittest.TestCase):
         self.assertLess(tokens, load["process_to_first_token_s"] + 0.02)  # the process's start is known to 10 ms
         text = llmrt("bench", ARGS.plan, "--model-dir", ARGS.model, "--load", "--prompt-tokens", "20").stdout
         self.assertIn("process start to first token", text)
-        self.assertIn("load", json.loads(llmrt("info", ARGS.plan, "--model-dir", ARGS.model, "--json").stdout))
+        info = json.loads(llmrt("info", ARGS.plan, "--model-dir", ARGS.model, "--json").stdout)
+        self.assertIn("load", info)
+        self.assertEqual(info["memory"]["kv_dtype"], "bf16")
 
     def test_plain_output_is_the_text(self):
         done = run(*CHAT, "Reverse the word LAMP.")

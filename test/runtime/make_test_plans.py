@@ -6,7 +6,7 @@ OUT/forced/CHOICE/NAME.fb  of the models with long heads: variants that llmc wou
 OUT/metamorphic/NAME/*.fb  of a few models: base, embed, without-PASS, without-all: the same numbers are due
 
 Sets: f32 (--kv-dtype f32 --activations f32) of all models; auto (llmc's defaults) of those whose weights are narrower, for
-which this makes a difference.
+which this makes a difference; int8_kv (--kv-dtype int8; x86 alone) of all.
 """
 
 import argparse
@@ -77,6 +77,8 @@ class Maker:
         self.plan(name, self.args.out / "f32" / f"{name}.fb", FULL_PRECISION)
         if golden["dtype"] != "float32" and "auto" in self.args.sets:
             self.plan(name, self.args.out / "auto" / f"{name}.fb", [])
+        if "int8_kv" in self.args.sets:
+            self.plan(name, self.args.out / "int8_kv" / f"{name}.fb", ["--kv-dtype", "int8"])
         if "forced" in self.args.sets:
             for choice, (targets, models) in FORCED.items():
                 targets = [t for t in targets if t in self.targets]
@@ -110,7 +112,7 @@ def main():
     parser.add_argument("--targets", nargs="*", help="default: the x86 targets that run here")
     parser.add_argument("--pass-targets", nargs="*", help="for the plans with passes disabled (default: the same)")
     parser.add_argument("--sets", nargs="*", default=["auto", "forced", "metamorphic"],
-                        help="beside f32: auto, forced, metamorphic")
+                        help="beside f32: auto, int8_kv, forced, metamorphic")
     parser.add_argument("--only", nargs="*", help="names of goldens (default: all)")
     parser.add_argument("--jobs", type=int, help="kernels compiled at once")
     parser.add_argument("--cache", help="kernel cache folder")

@@ -7,11 +7,12 @@
 namespace llmrt_test {
 namespace {
 
-constexpr std::array<std::pair<NumberClass, const char*>, 5> kNames = {{{NumberClass::kF32, "f32"},
+constexpr std::array<std::pair<NumberClass, const char*>, 6> kNames = {{{NumberClass::kF32, "f32"},
                                                                         {NumberClass::kNarrowWeights, "narrow-weights"},
                                                                         {NumberClass::kF16Operands, "f16"},
                                                                         {NumberClass::kBF16Operands, "bf16"},
-                                                                        {NumberClass::kInt8Operands, "int8"}}};
+                                                                        {NumberClass::kInt8Operands, "int8"},
+                                                                        {NumberClass::kInt8Kv, "int8-kv"}}};
 
 // 75 for "sm_75"; 0 for targets that are not CUDA.
 int compute_capability(const std::string& target) {
@@ -55,6 +56,8 @@ double kl_threshold(NumberClass c, const Golden& golden) {
       return 1e-5;
     case NumberClass::kInt8Operands:
       return 1e-4;
+    case NumberClass::kInt8Kv:
+      return 1e-3;
     case NumberClass::kBF16Operands: {
       const auto own = golden.own_kl.find("bfloat16");
       return own == golden.own_kl.end() ? 0 : 1.5 * own->second;

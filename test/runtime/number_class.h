@@ -14,6 +14,7 @@ enum class NumberClass {
   kF16Operands,    // products of float16 with float32 accumulation, or a float16 KV cache
   kBF16Operands,   // the same with bfloat16
   kInt8Operands,   // activations in int8, against a reference that quantizes them at the same points
+  kInt8Kv,         // KV cache in int8, the rest as exact as the target has it
 };
 
 const char* class_name(NumberClass c);

@@ -219,8 +219,8 @@ func.func @kv_cache_heads() {
 // -----
 
 func.func @kv_cache_element() {
-  // expected-error @+1 {{holds f32, f16 or bf16, found 'i8'}}
-  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = i8}
+  // expected-error @+1 {{holds f32, f16, bf16 or i8, found 'i16'}}
+  %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 4 : i64, element = i16}
   return
 }
 
