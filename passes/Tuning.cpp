@@ -16,10 +16,11 @@ constexpr size_t kColumnCount = 15;
 
 std::string type_text(const std::optional<ScalarType>& type) { return type ? std::string(kTypes[static_cast<size_t>(*type)]) : "-"; }
 
-bool read_type(std::string_view text, std::optional<ScalarType>& type) {
+// One of `allowed`, a mask of llm::TypeMask.
+bool read_type(std::string_view text, uint32_t allowed, std::optional<ScalarType>& type) {
   if (text == "-") return true;
   for (size_t i = 0; i < std::size(kTypes); ++i)
-    if (text == kTypes[i]) return type = static_cast<ScalarType>(i), true;
+    if (text == kTypes[i] && (allowed >> i & 1)) return type = static_cast<ScalarType>(i), true;
   return false;
 }
 
@@ -79,9 +80,17 @@ std::string read_measurement(const std::vector<std::string_view>& words, Measure
   };
   if (const auto target = find_target(m.target, nullptr); !target || (*target)->name != m.target) return "no target is named '" + m.target + "'";
   if (!read_family(words[1], s)) return wrong(1, "family", "a name, for quantized weights with /code/group/order/int8 group behind it");
-  const std::pair<const char*, std::optional<ScalarType>*> types[] = {{"weight", &s.weight}, {"operand", &s.operand}, {"kv", &s.kv}};
+  struct TypeColumn {
+    const char* name;
+    std::optional<ScalarType>* type;
+    uint32_t allowed;
+    const char* expected;
+  };
+  const TypeColumn types[] = {{"weight", &s.weight, llm::kAnyType, "f32, f16, bf16 or -"},
+                              {"operand", &s.operand, llm::kAnyType | llm::kBF16PanelsBit, "f32, f16, bf16, bf16_panels or -"},
+                              {"kv", &s.kv, llm::kAnyKv, "f32, f16, bf16, int8 or -"}};
   for (size_t i = 0; i < std::size(types); ++i)
-    if (!read_type(words[2 + i], *types[i].second)) return wrong(2 + i, types[i].first, "f32, f16, bf16 or -");
+    if (!read_type(words[2 + i], types[i].allowed, *types[i].type)) return wrong(2 + i, types[i].name, types[i].expected);
   if (!read_number<int64_t>(words[5], 0, s.head_dim)) return wrong(5, "head_dim", "a number from 0");
   const std::pair<const char*, int64_t*> counts[] = {{"rows", &s.rows}, {"cols", &s.cols}, {"k", &s.k}, {"row_tiles", &s.least_row_tiles}};
   for (size_t i = 0; i < std::size(counts); ++i)

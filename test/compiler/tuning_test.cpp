@@ -97,7 +97,8 @@ TEST(Tuning, RefusesBadFilesWithTheirLine) {
   EXPECT_THAT(refusal(std::string("llmc-tuning 1\n") + kLine + "\n# x\n" + kLine), HasSubstr("line 4: the same was measured in line 2"));
   EXPECT_THAT(with(0, "sm_62"), HasSubstr("line 2: no target is named 'sm_62'"));
   EXPECT_THAT(with(2, "int8"), HasSubstr("weight is 'int8', expected f32, f16, bf16 or -"));
-  EXPECT_THAT(with(4, "float"), HasSubstr("kv is 'float'"));
+  EXPECT_THAT(with(3, "int8"), HasSubstr("operand is 'int8'"));
+  EXPECT_THAT(with(4, "float"), HasSubstr("kv is 'float', expected f32, f16, bf16, int8 or -"));
   EXPECT_THAT(with(5, "-1"), HasSubstr("head_dim is '-1', expected a number from 0"));
   EXPECT_THAT(with(6, "0"), HasSubstr("rows is '0', expected a number from 1"));
   EXPECT_THAT(with(7, "4096.5"), HasSubstr("cols is '4096.5'"));

@@ -15,16 +15,16 @@ SCHEMES = ["w4g32", "w8", "fp8"]
 INTEGERS, BYTES = ["w4g32", "w8"], ["w8", "fp8"]
 
 
-def all_fused(variant):
-    return [f"quantized_{family}={variant}" for family in ["fused", "glu", "add", "rope"]]
+def few_tokens(variant):
+    return [f"quantized_{family}={variant}" for family in ["glu", "add", "rope"]]
 
 
 # What must be in the plan of a target, for these schemes; with --force-variant where the model is too small to choose it.
 PLANS = [
     ("sm_80", SCHEMES, [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
-    ("sm_90", ["w4g32"], all_fused("stream4_f16_r8"), ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
-    ("sm_90", INTEGERS, all_fused("int16_u{bits}_f16_r4"), ["linear_quantized_int16<", "linear_quantized_int16_rope<"]),
-    ("sm_90", SCHEMES, all_fused("units{bits}_f16_r8"), ["linear_quantized_units<", "linear_quantized_units_rope<"]),
+    ("sm_90", ["w4g32"], few_tokens("stream4_f16_r8"), ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
+    ("sm_90", INTEGERS, few_tokens("int16_u{bits}_f16_r4"), ["linear_quantized_int16<", "linear_quantized_int16_rope<"]),
+    ("sm_90", SCHEMES, few_tokens("units{bits}_f16_r8"), ["linear_quantized_units<", "linear_quantized_units_rope<"]),
     ("sm_90", ["w4g32"], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s6",
                           "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
     ("sm_90", BYTES, ["quantized_add=wgmma8_r64_s6"], ["linear_quantized_wgmma<"]),
