@@ -201,7 +201,7 @@ struct Int8Rows {
 };
 
 // Makes them from x: scale = max |x| / 127 over a group, code = x * (127 / max |x|), rounded to the nearest, ties to even; both 0 where no |x|
-// is above 1e-30. Grid: one block a row.
+// is above 1e-30. Grid: (column tiles, rows); on x86 a block a row. Groups are of 32, 64, ... up to 1024 columns.
 struct QuantizeRowsArgs {
   const StepCounts* counts;
   const float* x;      // [rows, width], rows x_stride elements apart

@@ -235,7 +235,7 @@ Outcome test_dequantize(const Kernel& kernel, Rng& rng, bool timing) {
 // Rows apart, a group of zeros, one of tiny values, and negative maxima.
 void test_quantize_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const int rows = 5, width = 192, stride = 200, bucket = rows + 2;
+  const int rows = 5, width = 2240, stride = 2248, bucket = rows + 2;  // more than two tiles
   for (int bits : {2, 4, 8})
     for (int group : {32, 64}) {
       std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, ScalarType::kF32), dense;

@@ -48,7 +48,8 @@ def main():
         "weight": (rng.standard_normal(BLOCK // 2) * 0.02).astype(numpy.float16),
         "codes": rng.integers(0, 2**32, BLOCK // 4, dtype=numpy.uint32),
         "zeros": numpy.full(BLOCK // 4, 0x77777777, numpy.uint32),
-        "scales": rng.uniform(0.002, 0.006, BLOCK // 2).astype(numpy.float16),
+        # Of either sign: codes of 0 to 15 around 8 have a mean, and sums over them would leave float16.
+        "scales": (rng.uniform(0.002, 0.006, BLOCK // 2) * rng.choice([-1, 1], BLOCK // 2)).astype(numpy.float16),
         "norm": numpy.ones(BLOCK // 2, numpy.float16),
     }
     out.mkdir(parents=True, exist_ok=True)
