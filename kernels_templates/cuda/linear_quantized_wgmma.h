@@ -1,4 +1,4 @@
-// Linear layers on quantized weights for 17 to 128 tokens on Hopper, which read the weights once: sm_90a, 16-bit
+// Linear layers on quantized weights for 9 to 128 tokens on Hopper, which read the weights once: sm_90a, 16-bit
 // operands. See QuantizedFusedArgs, QuantizedRopeArgs.
 #pragma once
 
