@@ -212,24 +212,17 @@ struct QuantizedUnits : StreamOutputs<1, Operands::kTokens> {
   }
 };
 
-template <typename Code, typename S, typename A, int TokenTiles, int Tiles, int Slots, int Stages, Epilogue Kind>
-KERNEL_FN void linear_quantized_int16(const QuantizedFusedArgs& args, Tile tile, char* shared) {
-  using Units = QuantizedUnits<Int16Operands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
+// Operands: FloatOperands or Int16Operands.
+template <typename Code, typename S, typename A, template <typename, typename, int> class Operands, int TokenTiles,
+          int Tiles, int Slots, int Stages, Epilogue Kind>
+KERNEL_FN void linear_quantized_units(const QuantizedFusedArgs& args, Tile tile, char* shared) {
+  using Units = QuantizedUnits<Operands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
   stream_units<Units, A, A, float, Stages, Kind>(args, tile, shared);
-}
-template <typename Code, typename S, typename A, typename KV, int TokenTiles, int Tiles, int Slots, int Stages>
-KERNEL_FN void linear_quantized_int16_rope(const QuantizedRopeArgs& args, Tile tile, char* shared) {
-  using Units = QuantizedUnits<Int16Operands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
-  stream_units<Units, A, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
 }
 
-template <typename Code, typename S, typename A, int TokenTiles, int Tiles, int Slots, int Stages, Epilogue Kind>
-KERNEL_FN void linear_quantized_units(const QuantizedFusedArgs& args, Tile tile, char* shared) {
-  using Units = QuantizedUnits<FloatOperands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
-  stream_units<Units, A, A, float, Stages, Kind>(args, tile, shared);
-}
-template <typename Code, typename S, typename A, typename KV, int TokenTiles, int Tiles, int Slots, int Stages>
+template <typename Code, typename S, typename A, typename KV, template <typename, typename, int> class Operands,
+          int TokenTiles, int Tiles, int Slots, int Stages>
 KERNEL_FN void linear_quantized_units_rope(const QuantizedRopeArgs& args, Tile tile, char* shared) {
-  using Units = QuantizedUnits<FloatOperands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
+  using Units = QuantizedUnits<Operands<Code, A, TokenTiles>, Code, S, Tiles, Slots>;
   stream_units<Units, A, A, KV, Stages, Epilogue::kRope>(args, tile, shared);
 }

@@ -4,15 +4,6 @@
 #include "cuda/row_scale.h"
 #include "cuda/tensor_core.h"
 
-template <typename A, typename B>
-struct SameType {
-  static constexpr bool value = false;
-};
-template <typename A>
-struct SameType<A, A> {
-  static constexpr bool value = true;
-};
-
 // The type that the tensor cores multiply: that of weight and operand where they agree, else fp16 with a power-of-two
 // scale per row of w (LinearArgs.w_scale) and, unless x is fp16 already, per row of x (found here), for bf16 weights on
 // sm_70 and sm_75. The scales are exact, and put each row's largest value just below fp16's top, so that what is lost

@@ -103,7 +103,7 @@ template <typename Code, typename A, int TokenTiles>
 struct FloatOperands {
   static constexpr int kTileTokens = 8, kTokens = kTileTokens * TokenTiles, kResults = 4;
   using Memory = ActivationTile<Code, kTokens>;
-  static constexpr bool kZeros = Code::kInteger, kToF16 = !Code::kInteger && !IsF16<A>::kValue;
+  static constexpr bool kZeros = Code::kInteger, kToF16 = !Code::kInteger && !SameType<A, f16>::value;
   using Factor = typename Choose<kToF16, f16, A>::Type;
   using Plain = FragmentPlain<Code, Factor>;
   static constexpr int kInfoBytes = kToF16 ? kTokens * static_cast<int>(sizeof(float)) : 0;  // [token] scales
@@ -221,14 +221,10 @@ struct Int16Operands {
 
   KERNEL_FN void prepare(char* slot, char* info, int rows) const {
     Info* infos = reinterpret_cast<Info*>(info);
-    if (rows <= kAtOnce) {
-      convert<0, 1>(slot, infos);
-    } else if (kPasses > 2 && rows <= 2 * kAtOnce) {
-      convert < 0, kPasses<2 ? kPasses : 2>(slot, infos);
-    } else {
-      convert < 0, kPasses<4 ? kPasses : 4>(slot, infos);
-      if constexpr (kPasses > 4) convert<4, kPasses - 4>(slot, infos);
-    }
+    if (rows <= kAtOnce) return convert<1>(slot, infos);
+    if constexpr (kPasses > 2)
+      if (rows <= 2 * kAtOnce) return convert<2>(slot, infos);
+    convert<kPasses>(slot, infos);
   }
 
   // Sums of the activations are those of prepare() in whole tiles, else products with ones.
@@ -294,7 +290,7 @@ struct Int16Operands {
     return v;
   }
 
-  template <int First, int Count>
+  template <int Count>
   KERNEL_FN static void convert(char* slot, Info* infos) {
     constexpr int kSecond = kNibbles ? 8 : 4;  // bytes from a lane's first pair of columns to its second
     u32 pairs[Count][2];
@@ -302,7 +298,7 @@ struct Int16Operands {
 #pragma unroll
     for (int p = 0; p < Count; ++p) {
       const char* source =
-          slot + Memory::offset(token_in(First + p), word() / 8, word() % 8 / 2) + word() % 2 * (kNibbles ? 4 : 8);
+          slot + Memory::offset(token_in(p), word() / 8, word() % 8 / 2) + word() % 2 * (kNibbles ? 4 : 8);
       pairs[p][0] = *reinterpret_cast<const u32*>(source);
       pairs[p][1] = *reinterpret_cast<const u32*>(source + kSecond);
     }
@@ -326,11 +322,11 @@ struct Int16Operands {
       }
       sum = sum_of(sum);
       const u32 first = __byte_perm(bits[0], bits[1], 0x5140), second = __byte_perm(bits[2], bits[3], 0x5140);
-      const int row = 2 * token_in(First + p), block = word() / 8 * 32, within = word() % 8 * 4;
+      const int row = 2 * token_in(p), block = word() / 8 * 32, within = word() % 8 * 4;
       *reinterpret_cast<u32*>(slot + (offset(row) ^ block) + within) = __byte_perm(first, second, 0x7632);
       *reinterpret_cast<u32*>(slot + (offset(row + 1) ^ block) + within) =
           __byte_perm(first, second, 0x5410) ^ 0x80808080u;
-      if (word() == 0) infos[token_in(First + p)] = {s.scale, sum};
+      if (word() == 0) infos[token_in(p)] = {s.scale, sum};
     }
   }
 };

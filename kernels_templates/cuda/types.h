@@ -32,13 +32,13 @@ struct bf16 {
   u16 bits;
 };
 
-template <typename T>
-struct IsF16 {
-  static constexpr bool kValue = false;
+template <typename A, typename B>
+struct SameType {
+  static constexpr bool value = false;
 };
-template <>
-struct IsF16<f16> {
-  static constexpr bool kValue = true;
+template <typename A>
+struct SameType<A, A> {
+  static constexpr bool value = true;
 };
 template <bool First, typename A, typename B>
 struct Choose {

@@ -13,6 +13,7 @@ IDS = [(7 * i + 3) % 96 for i in range(60)]  # fewer than the 64 rows of their b
 LIMIT = 0.01  # of the largest logit: float16 operands, through two layers
 SCHEMES = ["w4g32", "w8", "fp8"]
 INTEGERS, BYTES = ["w4g32", "w8"], ["w8", "fp8"]
+CODES = {"w4g32": "U4", "w8": "U8", "fp8": "E4m3"}
 
 
 def few_tokens(variant):
@@ -23,8 +24,8 @@ def few_tokens(variant):
 PLANS = [
     ("sm_80", SCHEMES, [], ["linear_quantized_gemv_mma<", "linear_quantized_gemv_rope<"]),
     ("sm_90", ["w4g32"], few_tokens("stream4_f16_r8"), ["linear_quantized_stream<", "linear_quantized_stream_rope<"]),
-    ("sm_90", INTEGERS, few_tokens("int16_u{bits}_f16_r4"), ["linear_quantized_int16<", "linear_quantized_int16_rope<"]),
-    ("sm_90", SCHEMES, few_tokens("units{bits}_f16_r8"), ["linear_quantized_units<", "linear_quantized_units_rope<"]),
+    ("sm_90", INTEGERS, few_tokens("int16_u{bits}_f16_r4"), ["linear_quantized_units<{code}, f16, f16, Int16Operands", "linear_quantized_units_rope<{code}, f16, f16, f16, Int16Operands"]),
+    ("sm_90", SCHEMES, few_tokens("units{bits}_f16_r8"), ["linear_quantized_units<{code}, f16, f16, FloatOperands", "linear_quantized_units_rope<{code}, f16, f16, f16, FloatOperands"]),
     ("sm_90", ["w4g32"], ["quantized_fused=wgmma4_g32_r64_s4", "quantized_glu=wgmma4_g32_r64", "quantized_add=wgmma4_g32_r64_s6",
                           "quantized_rope=wgmma4_g32_r64_s4"], ["linear_quantized_wgmma<", "linear_quantized_wgmma_rope<"]),
     ("sm_90", BYTES, ["quantized_add=wgmma8_r64_s6"], ["linear_quantized_wgmma<"]),
@@ -89,13 +90,14 @@ def main():
                 variants = [w for f in forced for w in ("--force-variant", f.format(bits=bits))]
                 must([*common, "--target", target, *variants])
                 shown = must([args.llmc, "inspect", plan])
+                kernels = [kernel.format(code=CODES[scheme]) for kernel in kernels]
                 for kernel in kernels:
                     if kernel not in shown:
                         sys.exit(f"{scheme}, {target}: the plan has no {kernel}")
                 for chunk in ([], ["--chunk", 1]):
                     must([args.llmrt, "score", plan, "--device", "cuda", "--model-dir", model, "--ids", ids, "-o", out, *chunk])
                     worst = largest_difference(read_npy(out), expected)
-                    print(f"{scheme}, {target}, {kernels[0][:-1]}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
+                    print(f"{scheme}, {target}, {kernels[0]}, {'decode' if chunk else 'prefill'}: largest difference {worst:.5f} of the largest logit", flush=True)
                     if not worst < LIMIT:
                         sys.exit("the logits differ by more than rounding")
         compare_fp8_activations(args, folder)
