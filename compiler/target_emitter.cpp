@@ -14,6 +14,26 @@ namespace {
 
 namespace fb = llm::fb;
 
+// Where the parts of the exchange of a model's persistent kernels begin, and where the last one ends, in bytes: see llm_abi::ExchangePart.
+std::array<uint64_t, llm_abi::kExchangeParts + 1> exchange_layout(const fb::ModelT& model) {
+  using namespace llm_abi;
+  constexpr uint64_t kRows = kExchangeRows, kWord = sizeof(u64);
+  const uint64_t attended = model.heads * model.head_dim, group = model.heads / model.kv_heads;
+  std::array<uint64_t, kExchangeParts> words = {};
+  words[kExchangeSteps] = 1;
+  words[kExchangeScaled] = kRows * model.hidden / 2;
+  words[kExchangeResidual] = kRows * model.hidden;
+  words[kExchangeSquares] = kRows * (model.hidden + 15) / 16;
+  words[kExchangeGated] = kRows * model.intermediate / 2;
+  words[kExchangeQueries] = words[kExchangeAttended] = kRows * attended / 2;
+  words[kExchangeEntries] = kRows * model.kv_heads * model.head_dim;
+  // A tile has the heads of a group or some of them; there are as many tiles as blocks, or one split of each token and head.
+  words[kExchangePartials] = std::max(kExchangeBlocks * group, kRows * model.heads) * (model.head_dim + 2);
+  std::array<uint64_t, kExchangeParts + 1> begins = {};
+  for (size_t part = 0; part < kExchangeParts; ++part) begins[part + 1] = begins[part] + (words[part] * kWord + 255) / 256 * 256;
+  return begins;
+}
+
 constexpr int64_t kMaxPhases = 4096;                  // of a persistent kernel
 constexpr uint64_t kGemmWorkspaceBytes = 32ull << 20;  // what cuBLAS itself takes on Hopper; 4 MiB before (cublasSetWorkspace)
 
@@ -210,9 +230,12 @@ void TargetEmitter::add_states(mlir::ModuleOp module) {
   constexpr uint64_t kMaxSplitTiles = 8192;
   if (module.walk(is_arrivals).wasInterrupted())
     states.push_back({"arrivals", std::max(limits.max_step_tokens * plan_.tables.model->heads, 2 * kMaxSplitTiles) * sizeof(uint32_t), false});
-  if (llvm::any_of(module.getOps<exec::ProgramOp>(), [](exec::ProgramOp p) { return p.getPersistent().has_value(); }))
-    for (const auto& [name, bytes] : {std::pair{"step_sync", (2 * kMaxPhases + 1) * sizeof(uint32_t)}, {"step_times", (kMaxPhases + 1) * sizeof(uint64_t)}})
+  if (llvm::any_of(module.getOps<exec::ProgramOp>(), [](exec::ProgramOp p) { return p.getPersistent().has_value(); })) {
+    exchange_ = exchange_layout(*plan_.tables.model);
+    for (const auto& [name, bytes] : {std::pair{"step_sync", (2 * kMaxPhases + 1) * sizeof(uint32_t)}, {"step_times", (kMaxPhases + 1) * sizeof(uint64_t)},
+                                      {"step_exchange", exchange_.back()}})
       states.push_back({name, bytes, false});
+  }
   for (const auto& [name, bytes, host] : states) {
     auto state = std::make_unique<fb::StateBufferT>();
     state->name = name;
@@ -346,6 +369,8 @@ llm::Result<std::unique_ptr<fb::LaunchT>> TargetEmitter::persistent_launch(llvm:
   LLM_ASSIGN(const uint32_t times, number_of(state_index_, "step_times", "state"));
   l->slots = {fb::Slot(0, counts, fb::SlotKind::io), fb::Slot(0, 0, fb::SlotKind::phases), fb::Slot(phases, 0, fb::SlotKind::value),
               fb::Slot(0, sync, fb::SlotKind::state), fb::Slot(0, times, fb::SlotKind::state)};
+  LLM_ASSIGN(const uint32_t exchange, number_of(state_index_, "step_exchange", "state"));
+  for (size_t part = 0; part < llm_abi::kExchangeParts; ++part) l->slots.emplace_back(exchange_[part], exchange, fb::SlotKind::state);
   constexpr uint32_t kAnyNumberOfUnits = 1 << 16;
   l->grid_x = kAnyNumberOfUnits;
   l->blocks_per_sm = 1;

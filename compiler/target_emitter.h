@@ -1,6 +1,7 @@
 // From one target's lowered module and its compiled kernels to its part of a plan.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -8,6 +9,7 @@
 #include "compiler/codegen/kernel_compiler.h"
 #include "compiler/frontend/checkpoint.h"
 #include "dialects/exec/ExecDialect.h"
+#include "kernels_templates/abi.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "plan/plan_writer.h"
 
@@ -48,6 +50,7 @@ class TargetEmitter {
   OpenPlan& plan_;
   std::unique_ptr<llm::fb::TargetT> out_;
   std::map<std::string, uint32_t> kernel_index_, weight_index_, constant_index_, state_index_;
+  std::array<uint64_t, llm_abi::kExchangeParts + 1> exchange_ = {};  // where its parts begin in the state step_exchange, in bytes
 };
 
 }  // namespace llmc

@@ -596,6 +596,22 @@ struct Phase {
   u64 args[kPhaseSlots];
 };
 
+// What blocks of a step of at most kExchangeRows tokens hand to each other, in words of 64 bits (cuda/exchange.h): the parts of the
+// exchange, each from a multiple of 16 bytes on.
+enum ExchangePart : u32 {
+  kExchangeSteps = 0,  // a word: how many phases all steps so far had; 0 at load
+  kExchangeScaled,     // [T, hidden / 2]: linear_add's `scaled`, two values a word
+  kExchangeResidual,   // [T, hidden]: its `out`
+  kExchangeSquares,    // [T, hidden / 16]: its `squares_out`
+  kExchangeGated,      // [T, intermediate / 2]: linear_glu's `out`
+  kExchangeQueries,    // [T, heads * head_dim / 2]: linear_rope's `out`, rounded to the cache's type
+  kExchangeEntries,    // [T, 2 * kv_heads * head_dim / 2]: the entries that it writes, K of all heads before V
+  kExchangePartials,   // [T, heads, splits, head_dim + 2]: attention's `workspace`
+  kExchangeAttended,   // [T, heads * head_dim / 2]: its `out`
+  kExchangeParts
+};
+enum { kExchangeRows = 2, kExchangeBlocks = 256 };  // blocks: of a launch, at most
+
 // All launches of a decode program, one after the other, in one kernel of a block per SM. `sync` is 0 between launches.
 struct PersistentArgs {
   const StepCounts* counts;
@@ -603,6 +619,7 @@ struct PersistentArgs {
   i64 count;
   u32* sync;            // [2 * count + 1]: blocks that finished a phase, units claimed of a phase, blocks that ended
   u64* times;           // out [count + 1]: when each phase began, and the last one ended, in nanoseconds
+  u64* exchange[kExchangeParts];
 };
 
 }  // namespace llm_abi

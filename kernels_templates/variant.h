@@ -92,6 +92,7 @@ struct Variant {
   int int16_columns = 0;   // quantized layers: rounds activations to integers of 15 bits, so many columns of a row to a scale (cuda/quantized_operands.h)
   bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
+  int operand_bytes = 0;   // persistent: of shared memory for the tokens of a layer, 64 bytes and 512 for every 256 columns each; 0: it keeps none
   int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once, or with k_splits (then as
                     // many) one tile; above 1 only with flat_grid and waits_itself
 };
@@ -99,6 +100,12 @@ struct Variant {
 // The same with activations rounded to integers of 15 bits.
 constexpr Variant with_int16(Variant variant, int columns) {
   variant.int16_columns = columns;
+  return variant;
+}
+
+// A persistent kernel that keeps a layer's tokens in so many bytes.
+constexpr Variant with_operand_bytes(Variant variant, int bytes) {
+  variant.operand_bytes = bytes;
   return variant;
 }
 

@@ -18,6 +18,7 @@ struct SharedTypes {
   bool mixed = false;
   double weight_bytes = 0;    // that a step reads
   int64_t k = 0;              // greatest common divisor of the linear layers' inner extents
+  int64_t widest = 1;         // the largest of them
 
   void add(std::optional<mlir::Type> t) {
     if (!t) return;
@@ -89,7 +90,7 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       if (!types || !types->type || types->mixed || !types->head_dim) continue;
       const llm::ScalarType type = scalar_type(types->type);
       const KernelShape shape{.family = "persistent", .weight = type, .operand = type, .kv = type, .head_dim = *types->head_dim,
-                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .k = types->k, .bytes = types->weight_bytes};
+                              .rows = static_cast<int64_t>(std::max(program.getTokens(), program.getLogits())), .cols = types->widest, .k = types->k, .bytes = types->weight_bytes};
       const auto choice = choose_kernel(*target, shape, name);
       if (!choice) continue;
       program.setPersistentAttr(mlir::FlatSymbolRefAttr::get(symbols.kernel(*choice->best.variant, shape)));
@@ -116,7 +117,10 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
       const llm_abi::PhaseBody body = variant ? phase_body(variant->family) : llm_abi::kPhaseNone;
       if (body == llm_abi::kPhaseNone) return std::nullopt;
       const bool linear = body >= llm_abi::kPhaseLinear;
-      if (linear) types.k = std::gcd(types.k, integer_slot(mlir::cast<exec::LaunchOp>(launch.getOperation()), kKSlot));
+      if (linear) {
+        const int64_t k = integer_slot(mlir::cast<exec::LaunchOp>(launch.getOperation()), kKSlot);
+        types.k = std::gcd(types.k, k), types.widest = std::max(types.widest, k);
+      }
       if (linear ? variant->k_multiple % 8 != 0 : variant->tile_rows > 1) return std::nullopt;
       types.weight_bytes += launch.getBytes()[0];
       if (body == llm_abi::kPhaseAttention) types.head_dim = kernel.getHeadDim();

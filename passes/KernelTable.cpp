@@ -96,7 +96,7 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   return s.family == v.family && fp8 && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
-         v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
+         (!v.operand_bytes || s.rows * (ceil_div(s.cols, 256) * 512 + 64) <= v.operand_bytes) && v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
 }
 
 // The blocks that share a tile's K leave their sums in memory, and the last of them adds all: as fast as one block can read, behind two

@@ -12,10 +12,18 @@
 // 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads (the grid has one
 // block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
 // (HeadDim + 8) bytes of shared memory.
-// `wait` returns when q and the entries of this step are written; if Early, those of earlier steps are on their way by then.
+//
+// Link: how it is tied to what runs before and behind it. As a launch, by memory that is there when it begins. In a persistent kernel (kEarly) entries of
+// earlier steps are on their way before link.wait() returns, when q and the entries of this step are written; or, with kExchange, these come
+// and the results leave as words of an exchange (persistent_exchange.h).
+struct LaunchLink {
+  static constexpr bool kEarly = false, kExchange = false;
+  KERNEL_FN void wait() const {}
+};
+
 // `most_splits` and `min_entries`: of KvSplit.
-template <typename A, typename KV, int HeadDim, int Stages, bool Early, typename Wait>
-KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, char* shared, int most_splits, int min_entries, Wait wait) {
+template <typename A, typename KV, int HeadDim, int Stages, typename Link>
+KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, char* shared, int most_splits, int min_entries, const Link& link) {
   constexpr int kHeads = 16, kWarps = 4, kEntries = KvSplit::kRun, kStages = Stages * 128 / HeadDim;
   constexpr int kRowBytes = HeadDim * 2 + 16;  // rows of an ldmatrix phase in different banks
   constexpr int kStageBytes = 2 * kEntries * kRowBytes;
@@ -29,7 +37,7 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
   const int kv_head = head_chunks == 1 ? static_cast<int>(tile.x) : static_cast<int>(tile.x) / head_chunks;
   const KvSplit split(args, kv_index, tile.z, most_splits, min_entries);
   if (token >= tokens || kv_head >= args.kv.kv_heads || static_cast<int>(tile.z) >= split.count) {
-    wait();
+    link.wait();
     return;
   }
   const int first = (static_cast<int>(tile.x) - kv_head * head_chunks) * kHeads;  // within the kv head's group
@@ -49,7 +57,11 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
     const int base = warp_begin + round * kStep;
     return whole_runs && base < end ? rows.block_of(base) : 0;
   };
-  // The entries of a round from `from` to `to` - 1.
+  const int fresh = args.kv_len[sequence] - (args.query_start[sequence + 1] - args.query_start[sequence]);  // the first of this step
+  constexpr int kNone = -0x7fffffff - 1, kAll = 0x7fffffff;
+  int brought = kAll;  // the first of those that the link brings
+  if constexpr (Link::kExchange) brought = link.brings_entries() ? fresh : kAll;
+  // The entries of a round from `from` to `to` - 1; not those that the link brings.
   const auto load = [&](int round, i32 block, int from, int to) {
     const int base = warp_begin + round * kStep;
     const u32 keys = stages + round % kStages * kStageBytes;
@@ -57,6 +69,9 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
       const u32 to_shared = keys + i / kChunks * kRowBytes + i % kChunks * 16;
       const int entry = base + i / kChunks;
       if (entry < from || entry >= to) return;
+      if constexpr (Link::kExchange) {
+        if (entry >= brought && entry < end) return;
+      }
       const bool valid = entry >= begin && entry < end;
       copy_async16(to_shared, row, valid);
       copy_async16(to_shared + kEntries * kRowBytes, row + rows.value_offset, valid);
@@ -74,36 +89,44 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
       }
     }
   };
-  constexpr int kNone = -0x7fffffff - 1, kAll = 0x7fffffff;
 
   i32 block[kStages];
 #pragma unroll
   for (int s = 0; s < kStages; ++s) block[s] = look_up(s);
-  const int fresh = args.kv_len[sequence] - (args.query_start[sequence + 1] - args.query_start[sequence]);
 #pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Early ? fresh : kNone);
-  wait();
+  for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Link::kEarly ? fresh : kNone);
+  link.wait();
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {
-    load(s, block[s], Early ? fresh : kNone, kAll);
+    load(s, block[s], Link::kEarly ? fresh : kNone, kAll);
     copy_async_commit();
   }
   i32 next_block = block[kStages - 1];
 
   const float scale = static_cast<float>(args.scale) * kLog2E;
   u32 q[kSteps][4];
+  const auto load_queries = [&] {
 #pragma unroll
-  for (int s = 0; s < kSteps; ++s) {
+    for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int h = g + j % 2 * 8;
-      float2 v = make_float2(0.0f, 0.0f);
-      if (h < heads) {
-        v = *reinterpret_cast<const float2*>(args.q + (token * args.heads + head0 + h) * HeadDim + s * 16 + j / 2 * 8 +
-                                             t * 2);
+      for (int j = 0; j < 4; ++j) {
+        const int h = g + j % 2 * 8;
+        float2 v = make_float2(0.0f, 0.0f);
+        if (h < heads) {
+          v = *reinterpret_cast<const float2*>(args.q + (token * args.heads + head0 + h) * HeadDim + s * 16 + j / 2 * 8 +
+                                               t * 2);
+        }
+        q[s][j] = pack2<KV>(v.x, v.y);
       }
-      q[s][j] = pack2<KV>(v.x, v.y);
     }
+  };
+  if constexpr (Link::kExchange) {
+    if (link.brings_entries())
+      link.template receive_queries<HeadDim>((token * args.heads + head0) * HeadDim, heads, q);
+    else
+      load_queries();
+  } else {
+    load_queries();
   }
 
   float out[kOutTiles][4] = {};
@@ -114,8 +137,17 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
     copy_async_commit();
     next_block = look_up(round + kStages);
     copy_async_wait<kStages - 1>();
-    __syncwarp();  // every lane's part of this round is here
     const u32 keys = stages + round % kStages * kStageBytes, values = keys + kEntries * kRowBytes;
+    if constexpr (Link::kExchange) {
+#pragma unroll 1
+      for (int entry = max_of(max_of(base, begin), brought); entry < min_of(base + kEntries, end); ++entry) {
+        const i64 row = args.query_start[sequence] + entry - fresh;
+        char* key = shared + (keys - shared_address(shared)) + (entry - base) * kRowBytes;
+        link.template receive_entry<HeadDim>((row * 2 * args.kv.kv_heads + kv_head) * HeadDim, args.kv.kv_heads * HeadDim, key,
+                                             key + kEntries * kRowBytes);
+      }
+    }
+    __syncwarp();  // every lane's part of this round is here
 
     float score[2][4] = {};
 #pragma unroll
@@ -190,11 +222,15 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
     }
   }
   body_sync(kWarps * kWarp);
-  merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
-  if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
+  if constexpr (Link::kExchange) {
+    link.template merge<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count, most_splits);
+  } else {
+    merge_warps<A, HeadDim, kHeads>(args, tile, partial, head0, heads, split.count);
+    if (split.count > 1) merge_splits<A, HeadDim>(args, token, head0, heads, split.count, shared);
+  }
 }
 
 template <typename A, typename KV, int HeadDim, int Stages>
 KERNEL_FN void attention_decode_mma(const AttentionArgs& args, Tile tile, char* shared) {
-  attention_decode_mma_after<A, KV, HeadDim, Stages, false>(args, tile, shared, static_cast<int>(args.splits), 128, [] {});
+  attention_decode_mma_after<A, KV, HeadDim, Stages>(args, tile, shared, static_cast<int>(args.splits), 128, LaunchLink());
 }

@@ -100,4 +100,34 @@ KERNEL_FN void grid_wait(const u32* counter, u32 blocks) {
   } while (come < blocks);
 }
 
+// --- Words of 64 bits through which blocks hand values to each other: a value, and above it the tag that says whose it is. A word is
+// written and read as a whole, so that no fence is needed: whoever sees the tag has the value. (A fence takes a microsecond and more while
+// weights are on their way.)
+
+KERNEL_FN void exchange_store(u64* word, u32 value, u32 tag) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(word)), "l"(static_cast<u64>(tag) << 32 | value));
+}
+// Two neighbours, at a multiple of 16 bytes; or none, where not `wanted`.
+KERNEL_FN void exchange_load(const u64* words, bool wanted, u64 (&value)[2]) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "setp.ne.u32 p, %3, 0;\n"
+      "@p ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];\n"
+      "}"
+      : "+l"(value[0]), "+l"(value[1])
+      : "l"(__cvta_generic_to_global(words)), "r"(static_cast<u32>(wanted)));
+}
+KERNEL_FN void exchange_load(const u64* word, bool wanted, u64 (&value)[1]) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "setp.ne.u32 p, %2, 0;\n"
+      "@p ld.relaxed.gpu.global.u64 %0, [%1];\n"
+      "}"
+      : "+l"(value[0])
+      : "l"(__cvta_generic_to_global(word)), "r"(static_cast<u32>(wanted)));
+}
+KERNEL_FN void exchange_pause() {}  // between two looks at words that have not arrived
+
 #endif  // sm_90

@@ -107,25 +107,39 @@ KERNEL_FN UnitInputs<W> load_unit(const FusedLinearArgs& args, i64 row, i64 unit
   return in;
 }
 
+// Who gets a unit's results beside the argument block's buffers: nobody; ExchangeSink (exchange.h).
+struct NoSink {
+  template <typename T>
+  KERNEL_FN u32 pair(float) const {
+    return 0;
+  }
+  KERNEL_FN void pair(ExchangePart, i64, bool, u32) const {}
+  KERNEL_FN void value(ExchangePart, i64, float) const {}
+};
+
 // All lanes of a warp call it, whether or not their unit exists. `value` is the scaled product; `places`: of all tokens of the launch, if
 // they are known.
-template <typename W, typename A, typename KV, Epilogue Kind>
+template <typename W, typename A, typename KV, Epilogue Kind, typename Sink = NoSink>
 KERNEL_FN void finish_unit(const FusedLinearArgs& args, const UnitInputs<W>& in, float value, i64 row, i64 unit, bool exists, int lane,
-                           const KvPlace*) {
+                           const KvPlace*, const Sink& sink = {}) {
   const i64 column = unit_column<Kind>(unit, lane);
   const bool valid = exists && column_exists<Kind>(args, column);
   value += to_float(in.bias);
   if constexpr (Kind == Epilogue::kPlain) {
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = value;
   } else if constexpr (Kind == Epilogue::kGlu) {
-    const float up = __shfl_xor_sync(kAllLanes, value, 8);
-    if (valid && lane < 8) static_cast<A*>(args.out)[row * (args.n / 2) + column] = from_float<A>(silu_times(value, up));
+    const float up = __shfl_xor_sync(kAllLanes, value, 8), gated = silu_times(value, up);
+    sink.pair(kExchangeGated, row * (args.n / 2) + column, valid && lane < 8, sink.template pair<A>(gated));
+    if (valid && lane < 8) static_cast<A*>(args.out)[row * (args.n / 2) + column] = from_float<A>(gated);
   } else {
-    const float sum = valid ? in.residual + value : 0.0f;
+    const float sum = valid ? in.residual + value : 0.0f, scaled = sum * to_float(in.weight);
+    sink.pair(kExchangeScaled, row * args.n + column, valid, sink.template pair<A>(scaled));
+    if (valid) sink.value(kExchangeResidual, row * args.n + column, sum);
     if (valid) static_cast<float*>(args.out)[row * args.n + column] = sum;
     if (!args.norm_weight) return;
-    if (valid) static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(sum * to_float(in.weight));
+    if (valid) static_cast<A*>(args.scaled)[row * args.n + column] = from_float<A>(scaled);
     const float square = warp_sum<16>(sum * sum);
+    if (exists && lane == 0) sink.value(kExchangeSquares, row * ((args.n + 15) / 16) + unit, square);
     if (exists && lane == 0) args.squares_out[unit * args.square_stride + row] = square;
   }
 }
@@ -148,19 +162,22 @@ KERNEL_FN UnitInputs<W> load_unit(const LinearRopeArgs& args, i64 row, i64 unit,
   return in;
 }
 
-template <typename W, typename A, typename KV, Epilogue Kind>
+template <typename W, typename A, typename KV, Epilogue Kind, typename Sink = NoSink>
 KERNEL_FN void finish_unit(const LinearRopeArgs& args, const UnitInputs<W>& in, float value, i64 row, i64 unit, bool exists, int lane,
-                           const KvPlace* places) {
+                           const KvPlace* places, const Sink& sink = {}) {
   value += to_float(in.bias);
   const float other = __shfl_xor_sync(kAllLanes, value, 8);
-  if (!exists) return;
   value = lane < 8 ? value * in.cosine - other * in.sine : value * in.cosine + other * in.sine;
+  const u32 pair = sink.template pair<KV>(value);
+  if (!exists) return;
   const RopeUnit u(args, unit);
   const i64 head_dim = args.kv.head_dim, dim = rope_dim(args, u, lane), kv_head = u.head - args.heads;
   if (kv_head < 0) {
+    sink.pair(kExchangeQueries, (row * args.heads + u.head) * head_dim + dim, true, pair);
     static_cast<float*>(args.linear.out)[(row * args.heads + u.head) * head_dim + dim] = value;
     return;
   }
+  sink.pair(kExchangeEntries, (row * 2 * args.kv.kv_heads + kv_head) * head_dim + dim, true, pair);
   const KvPlace place = places ? places[row] : KvPlace::of(args.kv, args, row);
   char* block = static_cast<char*>(args.kv.base) + place.block * args.kv.block_bytes;
   // K of all heads, then V: kv_head counts on into the values.

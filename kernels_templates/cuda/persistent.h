@@ -62,6 +62,12 @@ KERNEL_FN void for_each_tile(Tile block, u32 nx, u32 ny, u32 nz, int threads, Ru
   }
 }
 
+struct PhaseLink {
+  static constexpr bool kEarly = true, kExchange = false;
+  u32 open, parity;
+  KERNEL_FN void wait() const { mbarrier_wait(open, parity); }
+};
+
 // In the stages of the ring that are set aside for it. Entries of earlier steps are fetched before the phase may begin.
 template <typename A, typename KV, int HeadDim, typename Shared>
 KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Tile block, u32 open_parity, typename Shared::Position& at) {
@@ -76,9 +82,9 @@ KERNEL_FN void persistent_attention(const Phase& phase, const Shared& shared, Ti
   if (threadIdx.x >= kThreads) return;
   const DecodeTiles tiles(phase, block.nx);
   for_each_tile(block, tiles.nx, tiles.ny, tiles.splits, kThreads, [&](Tile t) {
-    attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages, true>(phase_args<AttentionArgs>(phase), t, scratch,
-                                                                                 static_cast<int>(tiles.splits), DecodeTiles::kMinEntries,
-                                                                                 [&] { mbarrier_wait(shared.open, open_parity); });
+    attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages>(phase_args<AttentionArgs>(phase), t, scratch,
+                                                                           static_cast<int>(tiles.splits), DecodeTiles::kMinEntries,
+                                                                           PhaseLink{shared.open, open_parity});
   });
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cuda/attention.h"
+#include "cuda/exchange.h"
 #include "cuda/persistent_tile.h"
 
 // The step's true counts, read once.
@@ -93,6 +94,47 @@ struct DecodeTiles {
   }
 };
 
+// Whether phase b takes its input, x or q, as what phase a, right before it, writes: then it comes through the exchange, if there is one.
+KERNEL_FN bool hands_on(const Phase& a, const Phase& b) {
+  if (b.body == kPhaseAttention) return a.body == kPhaseLinearRope && linear_args(a).out == phase_args<AttentionArgs>(b).q;
+  if (!is_linear(b) || linear_args(b).row_count != kRowsTokens) return false;
+  const FusedLinearArgs& to = linear_args(b);
+  if (a.body == kPhaseAttention) return phase_args<AttentionArgs>(a).out == to.x && !to.squares;
+  if (!is_linear(a) || linear_args(a).row_count != kRowsTokens) return false;
+  const FusedLinearArgs& from = linear_args(a);
+  if (a.body == kPhaseLinearGlu) return from.out == to.x && !to.squares;
+  return a.body == kPhaseLinearAdd && from.norm_weight && from.scaled == to.x && from.squares_out == to.squares;
+}
+
+// How a phase is tied to others in a kernel with an exchange. Tags: 0 for what is in memory.
+struct PhaseLinks {
+  u32 input, residual;  // tags of the phases that wrote x or q, and the residual
+  u32 waits, arrives;   // whether it begins when all blocks have finished the one before, and the next one so
+};
+
+// The links of phase after phase; the one behind has to be known.
+struct LinkFinder {
+  u32 first_tag;  // of phase 0
+  u32 input = 0, residual = 0;
+  const void* residual_at = nullptr;
+
+  KERNEL_FN PhaseLinks of(i32 p, const Phase& phase, const Phase* next) {
+    PhaseLinks links = {input, 0, p > 0 && !input, 0};
+    const u32 tag = tag_of(first_tag, p);
+    if (phase.body == kPhaseLinearAdd) {
+      if (linear_args(phase).residual == residual_at) links.residual = residual;
+      residual = tag, residual_at = linear_args(phase).out;
+    }
+    input = next && hands_on(phase, *next) ? tag : 0;
+    links.arrives = next && !input;
+    return links;
+  }
+  KERNEL_FN static u32 tag_of(u32 first, i32 p) { return (first + static_cast<u32>(p)) | 0x80000000u; }  // never 0, what memory holds at first
+};
+
+// The tag of a step's phase 0: a number that no step before had for any.
+KERNEL_FN u32 exchange_first_tag(const PersistentArgs& args) { return *reinterpret_cast<const volatile u32*>(args.exchange[kExchangeSteps]); }
+
 template <int Units, typename Shared>
 KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared, const StepRows& rows, Tile tile) {
   constexpr int kWords = sizeof(Phase) / 16;
@@ -110,11 +152,20 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
   };
   const uint4* source = reinterpret_cast<const uint4*>(args.phases) + min_of(lane, kWords - 1);
   uint4 next = *source;
-  for (i32 p = 0; p < count; ++p) {
+  const auto copy_phase = [&](i32 p) {
     if (lane < kWords) reinterpret_cast<uint4*>(shared.phases + p % kPhaseCopies)[lane] = next;
     if (p + 1 < count) next = source[(p + 1) * kWords];
+  };
+  LinkFinder links{Shared::kExchange ? exchange_first_tag(args) : 0};
+  copy_phase(0);
+  for (i32 p = 0; p < count; ++p) {
+    if (p + 1 < count) copy_phase(p + 1);
     __syncwarp();
     const Phase& phase = shared.phase(p);
+    if constexpr (Shared::kExchange) {
+      const PhaseLinks of_phase = links.of(p, phase, p + 1 < count ? &shared.phase(p + 1) : nullptr);
+      if (lane == 0) shared.links[p % kPhaseCopies] = of_phase;
+    }
     if (is_linear(phase)) {
       const FusedLinearArgs& linear = linear_args(phase);
       const i64 units = units_of(phase);
@@ -126,7 +177,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
             announce({p, first, tile_end, static_cast<unsigned short>(chunk), StageUse::kUnits, chunk + 1 == chunks});
         }
       });
-    } else if (phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
+    } else if (Shared::kAttentionRingStages > 0 && phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
       constexpr int kWanted = Shared::kAttentionRingStages;
       while (at.stage + kWanted > Shared::kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
       for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});

@@ -81,6 +81,7 @@ struct PersistentShared {
   using Stream = BoxTile<Units, TokenTiles>;
   using Position = RingPosition<Stages>;
   static constexpr int kStages = Stages, kInFlight = InFlight;
+  static constexpr bool kExchange = false;
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
   static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
   static constexpr int kScratchAt = Stages * Stream::kStageBytes;
@@ -90,7 +91,7 @@ struct PersistentShared {
   static constexpr int kPlacesAt = kScaleAt + Stream::kTokens * 4;
   static constexpr int kBarriersAt = kPlacesAt + Stream::kTokens * static_cast<int>(sizeof(KvPlace)) + 8;
   static constexpr int kBytes = kBarriersAt + (4 * Stages + 2) * 8;
-  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 1 && kAttentionRingStages < Stages && InFlight <= Stages && kBarriersAt % 8 == 0);
+  static_assert(kBytes <= 232448 && kPhaseCopies > Stages + 2 && kAttentionRingStages < Stages && InFlight <= Stages && kBarriersAt % 8 == 0);
 
   char* ring;
   char* scratch;           // of bodies; attention takes stages of the ring

@@ -8,6 +8,13 @@ inline void grid_arrive(u32* counter) { ++*counter; }
 inline void grid_wait(const u32* counter, u32 blocks) {
   while (*counter < blocks) llm_test::let_others_run();
 }
+inline void exchange_store(u64* word, u32 value, u32 tag) { *word = u64{tag} << 32 | value; }
+template <int N>
+inline void exchange_load(const u64* words, bool wanted, u64 (&value)[N]) {
+  if (wanted && reinterpret_cast<uintptr_t>(words) % (8 * N) != 0) llm_test::emulator_fail("words of an exchange at an unaligned address");
+  for (int i = 0; wanted && i < N; ++i) value[i] = words[i];
+}
+inline void exchange_pause() { llm_test::let_others_run(); }
 inline void mbarrier_init(u32 bar, u32 count) { llm_test::phase_init(bar, count); }
 inline void fence_barrier_init() {}
 inline void fence_shared_async() {}
