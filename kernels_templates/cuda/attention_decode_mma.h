@@ -93,8 +93,10 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
   i32 block[kStages];
 #pragma unroll
   for (int s = 0; s < kStages; ++s) block[s] = look_up(s);
+  if constexpr (!Link::kExchange) {
 #pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Link::kEarly ? fresh : kNone);
+    for (int s = 0; s < kStages - 1; ++s) load(s, block[s], kNone, Link::kEarly ? fresh : kNone);
+  }
   link.wait();
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {

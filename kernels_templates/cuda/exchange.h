@@ -12,40 +12,38 @@ KERNEL_FN u32 exchange_tag(u64 word) { return static_cast<u32>(word >> 32); }
 KERNEL_FN u32 exchange_bits(u64 word) { return static_cast<u32>(word); }
 KERNEL_FN float exchange_float(u64 word) { return float_of_bits(exchange_bits(word)); }
 
-// Places i = 0 .. N - 1 of `PerPlace` words each, from at(i) on; none where that is null. All are on their way at once.
+// Those of N places whose bits are set in `wanted`, of `PerPlace` words from at(i) on. All are on their way at once. A step has it on its way a
+// few times a layer, each time with none of its instructions in the cache: it should have few.
 template <int PerPlace, int N, typename At>
-KERNEL_FN void exchange_receive(u64 (&words)[N][PerPlace], u32 tag, At at) {
-  const auto arrived = [&](int i) {
-    bool all = true;
-#pragma unroll
-    for (int w = 0; w < PerPlace; ++w) all = all && exchange_tag(words[i][w]) == tag;
-    return all;
-  };
+KERNEL_FN void exchange_receive(u64 (&words)[N][PerPlace], u32 tag, u32 wanted, At at) {
 #pragma unroll
   for (int i = 0; i < N; ++i) {
 #pragma unroll
-    for (int w = 0; w < PerPlace; ++w) words[i][w] = static_cast<u64>(~tag) << 32;
+    for (int w = 0; w < PerPlace; ++w) words[i][w] = 0;
   }
   while (true) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const u64* place = at(i);
-      exchange_load(place, place && !arrived(i), words[i]);
-    }
-    bool missing = false;
+    for (int i = 0; i < N; ++i) exchange_load(at(i), wanted >> i & 1, words[i]);
 #pragma unroll
-    for (int i = 0; i < N; ++i) missing = missing || (at(i) && !arrived(i));
-    if (!missing) return;
+    for (int i = 0; i < N; ++i) {
+      bool arrived = true;
+#pragma unroll
+      for (int w = 0; w < PerPlace; ++w) arrived = arrived && exchange_tag(words[i][w]) == tag;
+      if (arrived) wanted &= ~(1u << i);
+    }
+    if (!wanted) return;
     exchange_pause();
   }
 }
+// The lowest `count` bits, none if it is below 0; fewer than 32.
+KERNEL_FN u32 lowest_bits(int count) { return (1u << max_of(count, 0)) - 1; }
 
 // A warp waits for a word of many that come at about the same time, before it looks at all of them: too many looks at words that are not there
 // hold up those who write them.
 KERNEL_FN void exchange_await(const u64* word, u32 tag) {
   if (threadIdx.x % kWarp == 0) {
     u64 first[1][1];
-    exchange_receive<1>(first, tag, [&](int) { return word; });
+    exchange_receive<1>(first, tag, 1, [&](int) { return word; });
   }
   __syncwarp();
 }

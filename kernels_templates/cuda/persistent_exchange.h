@@ -24,21 +24,30 @@ struct ExchangeTile : StreamOutputs<Units, kExchangeRows> {
       for (int j = 0; j < 4; ++j) sum[u][j] = 0.0f;
   }
 
-  // Adds the products of a stage, and arrives at `empty` when it is read. `token`: this lane's eight values of the chunk. Lanes of tokens that do
-  // not exist give sums that nobody reads.
+  // Adds the products of a stage, and arrives at `empty` when it is read. `token`: this lane's eight values of the chunk; `step`: bytes from them to
+  // those of the next place of the stage, 0 where that holds another unit. Lanes of tokens that do not exist give sums that nobody reads.
   template <typename W>
-  KERNEL_FN void multiply(const char* stage, u32 weight_offset, const char* token_values, u32 empty) {
-    uint4 weight[2 * Units];
+  KERNEL_FN void multiply(const char* stage, u32 weight_offset, const char* token, u32 step, u32 empty) {
+    uint4 weight[2 * Units], x[Units];
 #pragma unroll
     for (int i = 0; i < 2 * Units; ++i) weight[i] = *reinterpret_cast<const uint4*>(stage + i * kBoxBytes + weight_offset);
-    const uint4 token = *reinterpret_cast<const uint4*>(token_values);
+#pragma unroll
+    for (int u = 0; u < Units; ++u) x[u] = *reinterpret_cast<const uint4*>(token + u * step);
     mbarrier_arrive_warp(empty);
 #pragma unroll
     for (int u = 0; u < Units; ++u) {
       const uint4 low = weight[2 * u], high = weight[2 * u + 1];
-      mma_16816<W>(sum[u], low.x, high.x, low.y, high.y, token.x, token.y);
-      mma_16816<W>(sum[u], low.z, high.z, low.w, high.w, token.z, token.w);
+      mma_16816<W>(sum[u], low.x, high.x, low.y, high.y, x[u].x, x[u].y);
+      mma_16816<W>(sum[u], low.z, high.z, low.w, high.w, x[u].z, x[u].w);
     }
+  }
+
+  // One unit, whose columns the places of a stage have shared.
+  KERNEL_FN void join_places() {
+#pragma unroll
+    for (int u = 1; u < Units; ++u)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) sum[0][j] += sum[u][j];
   }
 
   // This warp's sums to shared memory: lanes with t = 0 have those of tokens 0 and 1.
@@ -60,6 +69,7 @@ struct ExchangeShared {
   using Position = RingPosition<Stages>;
   static constexpr int kStages = Stages, kInFlight = InFlight, kAttentionRingStages = 0;
   static constexpr bool kExchange = true;
+  static constexpr int kChunksOfOne = Units;
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
   static constexpr int kOperandsAt = Stages * Stream::kStageBytes;
   static constexpr int kScratchAt = kOperandsAt + OperandBytes;
@@ -134,35 +144,43 @@ KERNEL_FN int operand_stride(i64 k) { return static_cast<int>((k + kStreamDepth 
 // This warp's columns of all tokens, 32 of every 256: from the words of the exchange, two values each, or from memory (tag 0).
 template <typename A>
 KERNEL_CALL void gather_operands(const FusedLinearArgs& linear, const u64* words, u32 tag, int tokens, char* operands) {
-  constexpr int kAhead = 8, kPlaceColumns = 4, kChunksAtOnce = 4;
+  // A lane has four columns of every fourth chunk: a place. Runs of four places of a token, two runs at once.
+  constexpr int kPlaceColumns = 4, kChunksAtOnce = 4, kRun = 4, kRuns = 2;
+  constexpr int kColumnStep = kChunksAtOnce * kStreamDepth, kRunColumns = kRun * kColumnStep;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int k = static_cast<int>(linear.k), chunks = (k + kStreamDepth - 1) / kStreamDepth, stride = operand_stride(k);
-  const int chunk_in = lane / 8, column_in = warp * 32 + lane % 8 * kPlaceColumns;
-  if (tag && tokens > 0) exchange_await(words + (tokens - 1) * static_cast<i64>(k) / 2 + min_of(warp * 32, k - 2) / 2, tag);
+  const int k = static_cast<int>(linear.k), padded = (k + kStreamDepth - 1) / kStreamDepth * kStreamDepth, stride = operand_stride(k);
+  const int column = lane / 8 * kStreamDepth + warp * 32 + lane % 8 * kPlaceColumns;  // of the lane's first place
+  const int runs = (padded + kRunColumns - 1) / kRunColumns;
+  if (tag && tokens > 0) exchange_await(words + (static_cast<i64>(tokens - 1) * k + min_of(warp * 32, k - 2)) / 2, tag);
 #pragma unroll 1
-  for (int token = 0; token < tokens; ++token) {
-#pragma unroll 1
-    for (int first = chunk_in; first < chunks; first += kAhead * kChunksAtOnce) {
-      const auto column = [&](int i) { return (first + i * kChunksAtOnce) * kStreamDepth + column_in; };
-      uint2 values[kAhead];
-      if (tag) {
-        u64 arrived[kAhead][2];
-        exchange_receive<2>(arrived, tag, [&](int i) -> const u64* {
-          return column(i) < k ? words + (static_cast<i64>(token) * k + column(i)) / 2 : nullptr;
-        });
+  for (int first = 0; first < tokens * runs; first += kRuns) {
+    int token[kRuns], from[kRuns];  // of each run: its token, and the column of its first place
+    u32 wanted = 0;
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) values[i] = {exchange_bits(arrived[i][0]), exchange_bits(arrived[i][1])};
-      } else {
+    for (int r = 0; r < kRuns; ++r) {
+      token[r] = first + r >= runs ? 1 : 0;
+      from[r] = (first + r - token[r] * runs) * kRunColumns + column;
+      const int places = min_of((k - from[r] + kColumnStep - 1) / kColumnStep, kRun);
+      if (token[r] < tokens) wanted |= lowest_bits(places) << r * kRun;
+    }
+    static_assert(kExchangeRows == 2, "a token, or the other");
+    u64 arrived[kRuns * kRun][2];
+    const auto index = [&](int i) { return static_cast<i64>(token[i / kRun]) * k + from[i / kRun] + i % kRun * kColumnStep; };
+    if (tag) {
+      exchange_receive<2>(arrived, tag, wanted, [&](int i) { return words + index(i) / 2; });
+    } else {
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i)
-          if (column(i) < k) values[i] = *reinterpret_cast<const uint2*>(static_cast<const A*>(linear.x) + static_cast<i64>(token) * k + column(i));
+      for (int i = 0; i < kRuns * kRun; ++i) {
+        const uint2 pairs = wanted >> i & 1 ? *reinterpret_cast<const uint2*>(static_cast<const A*>(linear.x) + index(i)) : uint2{0, 0};
+        arrived[i][0] = pairs.x, arrived[i][1] = pairs.y;
       }
+    }
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (first + i * kChunksAtOnce >= chunks) continue;
-        const uint2 zero = {0, 0};  // weights beyond K are zero, too, but what was here before may be no number
-        *reinterpret_cast<uint2*>(operands + token * stride + column(i) * 2) = column(i) < k ? values[i] : zero;
-      }
+    for (int i = 0; i < kRuns * kRun; ++i) {
+      const int at = from[i / kRun] + i % kRun * kColumnStep;
+      // Zeros up to the end of a chunk: weights beyond K are zero, too, but what was here before may be no number.
+      if (token[i / kRun] < tokens && at < padded)
+        *reinterpret_cast<uint2*>(operands + token[i / kRun] * stride + at * 2) = uint2{exchange_bits(arrived[i][0]), exchange_bits(arrived[i][1])};
     }
   }
   __syncwarp();
@@ -213,15 +231,16 @@ KERNEL_FN void exchange_linear(const PersistentArgs& persistent, const Args& arg
     while (true) {
       const StagePurpose stage = shared.purposes[at.stage];
       sums.template multiply<W>(shared.ring + at.stage * Stream::kStageBytes, weight_offset, token + stage.chunk * kBoxRowBytes,
-                                shared.empty + at.stage * 8);
+                                stage.chunks > 1 ? kBoxRowBytes : 0, shared.empty + at.stage * 8);
       at.advance();
       if (stage.is_last) break;
       shared.wait_for(at);
     }
+    if (tile.chunks > 1) sums.join_places();
     sums.leave_sums(partial);
     if (takes_residual) {  // written two phases ago: it is there
       if (exchange_tag(residual[0][0]) != links.residual)
-        exchange_receive<1>(residual, links.residual, [&](int) -> const u64* { return persistent.exchange[kExchangeResidual] + residual_at; });
+        exchange_receive<1>(residual, links.residual, 1, [&](int) { return persistent.exchange[kExchangeResidual] + residual_at; });
       inputs.residual = exchange_float(residual[0][0]);
     }
     body_sync(kThreads);
@@ -243,11 +262,11 @@ KERNEL_FN float exchanged_row_scale(const u64* squares, u32 tag, const FusedLine
   float sum = 0.0f;
   exchange_await(squares + token * parts, tag);
   for (i64 first = threadIdx.x % kWarp; first < parts; first += kAhead * kWarp) {
-    u64 words[kAhead][1];
-    const auto at = [&](int i) -> const u64* { return first + i * kWarp < parts ? squares + token * parts + first + i * kWarp : nullptr; };
-    exchange_receive<1>(words, tag, at);
+    u64 words[kAhead][1];  // 0 where there are no more
+    const int left = static_cast<int>(min_of((parts - first + kWarp - 1) / kWarp, i64{kAhead}));
+    exchange_receive<1>(words, tag, lowest_bits(left), [&](int i) { return squares + token * parts + first + i * kWarp; });
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) sum += at(i) ? exchange_float(words[i][0]) : 0.0f;
+    for (int i = 0; i < kAhead; ++i) sum += exchange_float(words[i][0]);
   }
   __syncwarp();
   return inverse_rms(warp_sum(sum), linear.k, linear.eps);
@@ -278,7 +297,7 @@ KERNEL_FN void exchange_scale(const PersistentArgs& args, const Shared& shared, 
 // --- Attention
 
 struct ExchangeLink {
-  static constexpr bool kEarly = true, kExchange = true;
+  static constexpr bool kEarly = false, kExchange = true;
   const PersistentArgs& args;
   Tile block;
   i32 phase;
@@ -298,10 +317,10 @@ struct ExchangeLink {
     for (int half = 0; half < 2; ++half) {
       const int h = lane / 4 + half * 8;
       const u64* words = args.exchange[kExchangeQueries] + (first + static_cast<i64>(h) * HeadDim) / 2 + lane % 4;
-      u64 arrived[2 * Steps][1];
-      if (half * 8 < heads) exchange_receive<1>(arrived, from, [&](int i) { return h < heads ? words + i * 4 : nullptr; });
+      u64 arrived[2 * Steps][1] = {};
+      if (half * 8 < heads) exchange_receive<1>(arrived, from, h < heads ? ~0u >> (32 - 2 * Steps) : 0, [&](int i) { return words + i * 4; });
 #pragma unroll
-      for (int i = 0; i < 2 * Steps; ++i) q[i / 2][i % 2 * 2 + half] = h < heads ? exchange_bits(arrived[i][0]) : 0;
+      for (int i = 0; i < 2 * Steps; ++i) q[i / 2][i % 2 * 2 + half] = exchange_bits(arrived[i][0]);
     }
     __syncwarp();
   }
@@ -310,7 +329,7 @@ struct ExchangeLink {
   KERNEL_FN void receive_entry(i64 key_at, i64 to_value, char* key, char* value) const {
     for (int place = threadIdx.x % kWarp; place < HeadDim / 4; place += kWarp) {
       u64 words[2][2];
-      exchange_receive<2>(words, from, [&](int i) { return args.exchange[kExchangeEntries] + (key_at + i * to_value) / 2 + place * 2; });
+      exchange_receive<2>(words, from, 3, [&](int i) { return args.exchange[kExchangeEntries] + (key_at + i * to_value) / 2 + place * 2; });
       *reinterpret_cast<uint2*>(key + place * 8) = uint2{exchange_bits(words[0][0]), exchange_bits(words[0][1])};
       *reinterpret_cast<uint2*>(value + place * 8) = uint2{exchange_bits(words[1][0]), exchange_bits(words[1][1])};
     }
@@ -363,9 +382,8 @@ struct ExchangeLink {
       float top = -kInfinity, total = 0.0f, low = 0.0f, high = 0.0f;
       for (int first = 0; first < splits; first += kAhead) {
         u64 arrived[2 * kAhead][2];  // of a split: maximum and sum, and this thread's pair
-        exchange_receive<2>(arrived, sink.tag, [&](int s) -> const u64* {
-          return first + s / 2 < splits ? words + (first + s / 2) * kStride + (s % 2 ? d : HeadDim) : nullptr;
-        });
+        exchange_receive<2>(arrived, sink.tag, lowest_bits(2 * min_of(splits - first, kAhead)),
+                            [&](int s) { return words + (first + s / 2) * kStride + (s % 2 ? d : HeadDim); });
         float new_top = top;
 #pragma unroll
         for (int s = 0; s < kAhead; ++s)

@@ -162,6 +162,7 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
     if (p + 1 < count) copy_phase(p + 1);
     __syncwarp();
     const Phase& phase = shared.phase(p);
+    const auto number = static_cast<unsigned short>(p);
     if constexpr (Shared::kExchange) {
       const PhaseLinks of_phase = links.of(p, phase, p + 1 < count ? &shared.phase(p + 1) : nullptr);
       if (lane == 0) shared.links[p % kPhaseCopies] = of_phase;
@@ -173,16 +174,19 @@ KERNEL_FN void persistent_plan(const PersistentArgs& args, const Shared& shared,
       divide_units<Units>(rows.of(linear.row_count) > 0 ? static_cast<i32>(units) : 0, args.sync + count + p, tile, [&](i32 first, i32 end) {
         for (; first < end; first += Units) {
           const i32 tile_end = min_of(first + Units, end);
-          for (int chunk = 0; chunk < chunks; ++chunk)
-            announce({p, first, tile_end, static_cast<unsigned short>(chunk), StageUse::kUnits, chunk + 1 == chunks});
+          // A single unit would fill half a stage; a stage keeps the memory busy for as long as it is long.
+          const int at_once = Shared::kChunksOfOne > 1 && tile_end - first == 1 && chunks % Shared::kChunksOfOne == 0 ? Shared::kChunksOfOne : 1;
+          for (int chunk = 0; chunk < chunks; chunk += at_once)
+            announce({first, tile_end, number, static_cast<unsigned short>(chunk), static_cast<unsigned char>(at_once), StageUse::kUnits,
+                      chunk + at_once == chunks});
         }
       });
     } else if (Shared::kAttentionRingStages > 0 && phase.body == kPhaseAttention && DecodeTiles(phase, tile.nx).any(phase, rows, tile)) {
       constexpr int kWanted = Shared::kAttentionRingStages;
-      while (at.stage + kWanted > Shared::kStages) announce({p, 0, 0, 0, StageUse::kNothing, true});
-      for (int s = 0; s < kWanted; ++s) announce({p, 0, 0, 0, StageUse::kSetAside, true});
+      while (at.stage + kWanted > Shared::kStages) announce({0, 0, number, 0, 0, StageUse::kNothing, true});
+      for (int s = 0; s < kWanted; ++s) announce({0, 0, number, 0, 0, StageUse::kSetAside, true});
     }
-    announce({p, 0, 0, 0, StageUse::kPhaseEnd, true});
+    announce({0, 0, number, 0, 0, StageUse::kPhaseEnd, true});
   }
 }
 
@@ -211,7 +215,7 @@ KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared
       ++in_flight;
     }
     if (purpose.has_units()) {
-      const int boxes = 2 * (purpose.end - purpose.first);
+      const int boxes = 2 * (purpose.end - purpose.first) * purpose.chunks;
       if (purpose.chunk == 0) {
         const Phase& phase = shared.phase(purpose.phase);
         if (map != linear_args(phase).w_map) {
@@ -220,13 +224,14 @@ KERNEL_FN void persistent_fetch_weights(const PersistentArgs& args, const Shared
         }
 #pragma unroll
         for (int i = 0; i < 2 * Units; ++i)
-          if (i < boxes) row[i] = half_unit_row(phase, purpose.first + i / 2, i % 2);
+          if (i < boxes) row[i] = half_unit_row(phase, purpose.first + (purpose.chunks > 1 ? 0 : i / 2), i % 2);
       }
       mbarrier_expect_tx(landed, boxes * kBoxBytes);
 #pragma unroll
       for (int i = 0; i < 2 * Units; ++i)
         if (i < boxes)
-          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map, box_place(purpose.chunk, row[i]), landed, kCacheFirstOut);
+          tensor_copy(shared.ring_address + at.stage * Stream::kStageBytes + i * kBoxBytes, map,
+                      box_place(purpose.chunk + (purpose.chunks > 1 ? i / 2 : 0), row[i]), landed, kCacheFirstOut);
     } else {
       mbarrier_arrive(landed);
     }

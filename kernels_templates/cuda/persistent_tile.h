@@ -47,13 +47,13 @@ struct BoxTile : StreamSums<Units, TokenTiles> {
   }
 };
 
-// What a stage of the ring is for: a chunk of K of the units `first` .. `end` - 1; nothing; memory for the phase's body; or the phase ends.
+// What a stage of the ring is for: a chunk of K of the units `first` .. `end` - 1, or `chunks` of one unit; nothing; memory for the phase's body; or the phase ends.
 enum class StageUse : unsigned char { kUnits, kNothing, kSetAside, kPhaseEnd };
 
 struct StagePurpose {
-  i32 phase;
   i32 first, end;
-  unsigned short chunk;
+  unsigned short phase, chunk;
+  unsigned char chunks;
   StageUse use;
   bool is_last;  // chunk of its units
 
@@ -82,6 +82,7 @@ struct PersistentShared {
   using Position = RingPosition<Stages>;
   static constexpr int kStages = Stages, kInFlight = InFlight;
   static constexpr bool kExchange = false;
+  static constexpr int kChunksOfOne = 1;  // of K in a stage of one unit
   static constexpr int kAttentionBytes = 256 * (kPersistentAttentionStages * 128 / HeadDim) * (HeadDim + 8);
   static constexpr int kAttentionRingStages = (kAttentionBytes + Stream::kStageBytes - 1) / Stream::kStageBytes;
   static constexpr int kScratchAt = Stages * Stream::kStageBytes;
