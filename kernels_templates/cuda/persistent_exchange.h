@@ -144,8 +144,8 @@ KERNEL_FN int operand_stride(i64 k) { return static_cast<int>((k + kStreamDepth 
 // This warp's columns of all tokens, 32 of every 256: from the words of the exchange, two values each, or from memory (tag 0).
 template <typename A>
 KERNEL_CALL void gather_operands(const FusedLinearArgs& linear, const u64* words, u32 tag, int tokens, char* operands) {
-  // A lane has four columns of every fourth chunk: a place. Runs of four places of a token, two runs at once.
-  constexpr int kPlaceColumns = 4, kChunksAtOnce = 4, kRun = 4, kRuns = 2;
+  // A lane has four columns of every fourth chunk: a place. Runs of four places of a token, four runs at once.
+  constexpr int kPlaceColumns = 4, kChunksAtOnce = 4, kRun = 4, kRuns = 4;
   constexpr int kColumnStep = kChunksAtOnce * kStreamDepth, kRunColumns = kRun * kColumnStep;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int k = static_cast<int>(linear.k), padded = (k + kStreamDepth - 1) / kStreamDepth * kStreamDepth, stride = operand_stride(k);
@@ -338,7 +338,7 @@ struct ExchangeLink {
   // merge_warps, and merge_splits shared out: split z merges the heads z, z + splits, ... when it finds all partial results of them.
   template <typename A, int HeadDim, int HeadChunk>
   KERNEL_FN void merge(const AttentionArgs& attention, Tile tile, const float* partial, i64 head0, int heads, int splits, int most_splits) const {
-    constexpr int kWarps = 4, kStride = HeadDim + 2, kPairs = HeadDim / 2, kAhead = 8;
+    constexpr int kWarps = 4, kStride = HeadDim + 2, kPairs = HeadDim / 2, kAhead = 10;
     const i64 first_head = static_cast<i64>(tile.y) * attention.heads + head0;
     const auto deliver = [&](int h, int d, float low, float high) {
       const i64 at = (first_head + h) * HeadDim + d;
@@ -408,10 +408,11 @@ template <typename A, typename KV, int HeadDim>
 KERNEL_FN void exchange_attention(const Phase& phase, const ExchangeLink& link, char* shared) {
   constexpr int kThreads = 128;
   if (threadIdx.x >= kThreads) return;
+  constexpr int kMinEntries = 64;  // of a split: a run a warp, all of them on their way before the queries are there
   const DecodeTiles tiles(phase, min_of(static_cast<int>(link.block.nx), static_cast<int>(kExchangeBlocks)));
   for_each_tile(link.block, tiles.nx, tiles.ny, tiles.splits, kThreads, [&](Tile t) {
     attention_decode_mma_after<A, KV, HeadDim, kPersistentAttentionStages>(phase_args<AttentionArgs>(phase), t, shared,
-                                                                           static_cast<int>(tiles.splits), DecodeTiles::kMinEntries, link);
+                                                                           static_cast<int>(tiles.splits), kMinEntries, link);
   });
 }
 
