@@ -22,12 +22,6 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     }
   }
 
-  // Predicted microseconds of the best kernel for a shape, or none.
-  static std::optional<double> cost(const Target& target, const KernelShape& shape) {
-    const auto choice = choose_kernel(target, shape, "");
-    return choice ? std::optional(choice->best.us) : std::nullopt;
-  }
-
   static void try_dequantize(ops::LinearOp linear, const Bucket& bucket, const Target& target,
                              mlir::DictionaryAttr forced) {
     const auto type = ops::quantized_of(linear.getWeight());
@@ -40,7 +34,7 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
     // With kernels of codes: alone, or as the fused layer that it will become.
     KernelShape fused = quantized;
     fused.family = "quantized_fused";
-    const std::optional<double> alone = cost(target, quantized), in_place = cost(target, fused);
+    const std::optional<double> alone = cheapest_us(target, quantized), in_place = cheapest_us(target, fused);
     double before = alone.value_or(in_place.value_or(0));
     if (in_place) before = std::min(before, *in_place);
     mlir::OpBuilder b(linear);
@@ -49,8 +43,8 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
         b.create<ops::DequantizeOp>(linear.getLoc(), mlir::RankedTensorType::get(shape, element), linear.getWeight());
     mlir::Value codes = linear.getWeight();
     linear.getWeightMutable().assign(dense.getResult());
-    const std::optional<double> first = cost(target, work_of(dense, bucket)->shape),
-                                then = cost(target, work_of(linear, bucket)->shape);
+    const std::optional<double> first = cheapest_us(target, work_of(dense, bucket)->shape),
+                                then = cheapest_us(target, work_of(linear, bucket)->shape);
     const bool wanted = forced && forced.contains("dequantize");
     if (first && then && (wanted || *first + *then < before)) return;
     linear.getWeightMutable().assign(codes);

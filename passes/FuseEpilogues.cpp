@@ -57,10 +57,7 @@ class BucketFusion {
   }
 
   // Predicted microseconds of the operation's best kernel, or none.
-  std::optional<double> cost(mlir::Operation* op) {
-    const auto choice = choose_kernel(target_, work_of(op, bucket_)->shape, "");
-    return choice ? std::optional(choice->best.us) : std::nullopt;
-  }
+  std::optional<double> cost(mlir::Operation* op) { return cheapest_us(target_, work_of(op, bucket_)->shape); }
   // Whether `fused` costs no more than what it replaces; erases it otherwise.
   bool pays(llvm::ArrayRef<FusedLinearOp> fused, llvm::ArrayRef<mlir::Operation*> replaced) {
     double before = 0, after = 0;

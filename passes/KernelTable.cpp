@@ -99,37 +99,6 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
          (!v.operand_bytes || s.rows * (ceil_div(s.cols, 256) * 512 + 64) <= v.operand_bytes) && v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
 }
 
-// The blocks that share a tile's K leave their sums in memory, and the last of them adds all: as fast as one block can read, behind two
-// round trips, which are about as long as a launch. The blocks of a cluster each add a share of them, out of each other's shared memory.
-double join_us(const Target& target, const Variant& v) {
-  if (v.k_splits == 1) return 0;
-  if (v.cluster > 1) return target.launch_us / 2;
-  const double bytes = static_cast<double>(v.k_splits) * v.tile_rows * v.tile_cols * sizeof(float);
-  const double block_gb_s = 2 * target.bandwidth_gb_s / target.units;
-  return bytes / (block_gb_s * 1e3) + 2 * target.launch_us;
-}
-
-// The launch of fp8_rows, at half of the bandwidth: 16 bits are read, 8 written.
-double quantize_us(const Target& target, const Variant& v, const KernelShape& s) {
-  if (!v.fp8_rows) return 0;
-  return 3.0 * static_cast<double>(s.rows * s.k) / (target.bandwidth_gb_s * 1e3 / 2) + target.launch_us;
-}
-
-double predict_us(const Target& target, const Variant& v, const KernelShape& s) {
-  const double rows = static_cast<double>(s.rows), cols = static_cast<double>(s.cols);
-  const double tiles_y = v.tile_rows ? static_cast<double>(std::max(ceil_div(s.rows, v.tile_rows * row_tile_cluster(v)) * row_tile_cluster(v), s.least_row_tiles)) : 1;
-  const double tiles_x = v.tile_cols ? static_cast<double>(ceil_div(s.cols, v.tile_cols)) : 1;
-  // Tiles are computed whole, and the last wave of blocks holds the machine as long as a full one.
-  const double padding = (v.tile_rows ? tiles_y * v.tile_rows / rows : 1) * (v.tile_cols ? tiles_x * v.tile_cols / cols : 1);
-  double blocks = tiles_x * tiles_y * v.k_splits;
-  if (v.max_splits > 1) blocks *= std::clamp(target.units / blocks, 1.0, static_cast<double>(v.max_splits));
-  const double waves = static_cast<double>(ceil_div(static_cast<int64_t>(blocks), target.units)) * target.units / blocks;
-  const double rate = (v.tensor_cores ? target.matrix_tflops : target.fp32_tflops) * 1e6;  // operations per microsecond
-  const double compute = rate > 0 ? s.flops * padding * waves / (rate * v.compute_share) : 0;
-  const double memory = (s.bytes + s.row_tile_bytes * tiles_y) / (target.bandwidth_gb_s * 1e3 * v.bandwidth_share) * (v.blocks_per_sm ? 1 : std::min(waves, 4.0));
-  return std::max(compute, memory) + join_us(target, v) + quantize_us(target, v, s) + target.launch_us;
-}
-
 llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape& shape, std::string_view forced, const Tuning* tuning) {
   // The later row among equals.
   const auto beats = [](const RatedVariant& a, const RatedVariant& b) {

@@ -56,6 +56,10 @@ llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape&
 // Predicted microseconds.
 double predict_us(const Target& target, const llm::Variant& variant, const KernelShape& shape);
 
+// Of the cheapest variant for `shape`, by the shares of the table alone; none if nothing can run it. For choices between families, of which
+// not all have paces (KernelCost.h).
+std::optional<double> cheapest_us(const Target& target, const KernelShape& shape);
+
 // "linear_gemv<bf16, float, 4>" and "linear_gemv_r4__bf16_float" (an identifier, unique per instance).
 std::string instance_name(const llm::Variant& variant, const KernelShape& shape);
 std::string entry_name(const llm::Variant& variant, const KernelShape& shape);

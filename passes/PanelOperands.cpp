@@ -36,13 +36,11 @@ class BucketPanels {
  private:
   // Predicted microseconds of the value's producer and readers, or none.
   std::optional<double> cost(mlir::Value v) {
-    const auto producer = choose_kernel(target_, work_of(v.getDefiningOp(), bucket_)->shape, "");
-    if (!producer) return std::nullopt;
-    double us = producer->best.us;
+    std::optional<double> us = cheapest_us(target_, work_of(v.getDefiningOp(), bucket_)->shape);
     for (mlir::Operation* user : v.getUsers()) {
-      const auto choice = choose_kernel(target_, work_of(user, bucket_)->shape, "");
-      if (!choice) return std::nullopt;
-      us += choice->best.us;
+      const auto reader = cheapest_us(target_, work_of(user, bucket_)->shape);
+      if (!us || !reader) return std::nullopt;
+      *us += *reader;
     }
     return us;
   }

@@ -34,8 +34,7 @@ struct QuantizeActivations : impl::QuantizeActivationsBase<QuantizeActivations> 
 
   // Predicted microseconds of the operation's best kernel, or none.
   static std::optional<double> cost(const Target& target, const Bucket& bucket, mlir::Operation* op) {
-    const auto choice = choose_kernel(target, work_of(op, bucket)->shape, "");
-    return choice ? std::optional(choice->best.us) : std::nullopt;
+    return cheapest_us(target, work_of(op, bucket)->shape);
   }
 
   // Where the layers and the launch that quantizes their input cost less than the layers on the input as it is, or
