@@ -235,12 +235,12 @@ struct LinearQuantizedArgs {
   Int8Rows int8;               // in place of x, or null pointers: products are summed in int32 over each of its groups
 };
 
-// out[r, p] = x[r, order[p]]. Grid: (column tiles, rows).
+// out[r, p] = x[r, order[p]]. Grid: (column tiles, row tiles).
 struct GatherColumnsArgs {
   const StepCounts* counts;
-  const float* x;    // [rows, width], rows x_stride elements apart
+  const void* x;     // [rows, width] of the operand type, rows x_stride elements apart
   const i32* order;  // [width]
-  float* out;        // [rows, width], contiguous
+  void* out;         // [rows, width], contiguous
   i64 row_count;
   i64 width;
   i64 x_stride;

@@ -27,6 +27,32 @@ mlir::OpResult narrowable(mlir::Value v) {
   return {};
 }
 
+// What reads a value, gathers of its columns apart.
+struct Readers {
+  llvm::SmallVector<ops::LinearOp> linears;
+  llvm::SmallVector<ops::GatherColumnsOp> gathers;
+};
+
+// None where something else reads it than the inputs of linear layers.
+std::optional<Readers> readers_of(mlir::Value x) {
+  Readers readers;
+  llvm::SmallVector<mlir::Value> values = {x};
+  while (!values.empty()) {
+    const mlir::Value v = values.pop_back_val();
+    for (mlir::Operation* user : v.getUsers()) {
+      if (auto gather = mlir::dyn_cast<ops::GatherColumnsOp>(user)) {
+        readers.gathers.push_back(gather);
+        values.push_back(gather.getResult());
+        continue;
+      }
+      auto linear = mlir::dyn_cast<ops::LinearOp>(user);
+      if (!linear || linear.getX() != v) return std::nullopt;
+      readers.linears.push_back(linear);
+    }
+  }
+  return readers;
+}
+
 struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
   void runOnOperation() override {
     const Target* target = module_target(getOperation());
@@ -49,13 +75,16 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
       if (!ops::element_of(linear.getX()).isF32()) return;
       const mlir::Type operand = operand_of(linear);
       if (operand.isF32()) return;
-      mlir::OpResult x = narrowable(linear.getX());
+      auto gathered = linear.getX().getDefiningOp<ops::GatherColumnsOp>();
+      mlir::OpResult x = narrowable(gathered ? gathered.getX() : linear.getX());
       if (!x) return;
-      for (mlir::Operation* user : x.getUsers()) {
-        auto other = mlir::dyn_cast<ops::LinearOp>(user);
-        if (!other || other.getX() != x || operand_of(other) != operand) return;
-      }
-      x.setType(mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand));
+      const std::optional<Readers> readers = readers_of(x);
+      if (!readers) return;
+      for (ops::LinearOp other : readers->linears)
+        if (operand_of(other) != operand) return;
+      const auto narrow = mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand);
+      x.setType(narrow);
+      for (ops::GatherColumnsOp gather : readers->gathers) gather.getResult().setType(narrow);
     });
   }
 };

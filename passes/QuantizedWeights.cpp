@@ -23,8 +23,7 @@ int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows
   if (target->kind == TargetKind::kX86) return kInterleaved;
   const llm::CodeType code = type.storage();
   const bool unpacks = code == llm::CodeType::kU4 || code == llm::CodeType::kU8 || code == llm::CodeType::kE4M3;
-  // Columns that are gathered for their order stay float32, as does everything with --activations f32.
-  const bool narrow = !type.getScale().isF32() && !type.getOrdered() && !keeps_float_activations(module);
+  const bool narrow = !type.getScale().isF32() && !keeps_float_activations(module);
   const bool whole =
       rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
   const uint32_t products =

@@ -12,7 +12,7 @@
 {"embed", "naive", "cuda/embed.h", "embed_naive", "", kNoFeature, kAnyType, kNoType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.85, 0.1, false},
 {"embed", "vector", "cuda/embed.h", "embed", "", kNoFeature, kAnyType, kNoType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.35, 0.1, false},
 {"gather_rows", "vector", "cuda/gather_rows.h", "gather_rows", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.6, 0.1, false},
-{"gather_columns", "thread", "cuda/gather_rows.h", "gather_columns", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 256, 1, 0, 1, 0.3, 0.1, false},
+{"gather_columns", "thread", "cuda/gather_rows.h", "gather_columns", "", kNoFeature, kNoType, kAnyType, kNoType, "", 256, 0, 4, 1024, 1, 0, 1, 0.3, 0.1, false, 0, false, false, 0, 0, true},
 {"quantize_rows", "lanes", "cuda/quantize_rows.h", "quantize_rows", "", kNoFeature, kNoType, kNoType, kNoType, "", 256, 0, 1, 1024, 1, 0, 1, 0.2, 0.05, false},
 {"rms_norm", "naive", "cuda/rms_norm.h", "rms_norm_naive", "", kNoFeature, kAnyType, kAnyType, kNoType, "", 256, 0, 1, 0, 1, 0, 1, 0.005, 0.01, false},
 {"rms_norm", "block", "cuda/rms_norm.h", "rms_norm", "", kNoFeature, kAnyType, kAnyType, kNoType, "", 256, 32, 1, 0, 1, 0, 1, 0.7, 0.1, false},

@@ -184,25 +184,27 @@ void test_group_order(const Kernel& kernel, Rng& rng, Outcome& outcome) {
 
 void test_gather_columns(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const int rows = 5, width = 300, stride = 310, bucket = rows + 2;
-  const std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, ScalarType::kF32);
-  std::vector<int> order(width);
-  for (int i = 0; i < width; ++i) order[i] = i;
-  std::shuffle(order.begin(), order.end(), rng);
-  TypedArray device_x(gpu, x, ScalarType::kF32);
-  DeviceArray<int> device_order(gpu, order);
-  DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * width);
-  const auto counts = make_counts(gpu, rows, 1, 1);
-  kernel.launch(
-      GatherColumnsArgs{counts.get(), device_x.ptr<float>(), device_order.get(), out.get(), kRowsTokens, width, stride},
-      width, bucket);
-  const std::vector<float> result = out.values();
-  for (int r = 0; r < bucket; ++r)
-    for (int i = 0; i < width; ++i) {
-      const float found = result[static_cast<size_t>(r) * width + i];
-      outcome.exact(r < rows ? found == x[static_cast<size_t>(r) * stride + order[i]] : std::isnan(found),
-                    "gathered columns differ");
-    }
+  const ScalarType operand = kernel.instance->operand;
+  for (const auto& [rows, width, stride] : {std::array{5, 301, 310}, std::array{1, 2080, 2080}, std::array{9, 96, 100}}) {
+    const int bucket = rows + 2;
+    const std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, operand);
+    std::vector<int> order(width);
+    for (int i = 0; i < width; ++i) order[i] = i;
+    std::shuffle(order.begin(), order.end(), rng);
+    TypedArray device_x(gpu, x, operand), out(gpu, static_cast<size_t>(bucket) * width, operand);
+    DeviceArray<int> device_order(gpu, order);
+    const auto counts = make_counts(gpu, rows, 1, 1);
+    kernel.launch(
+        GatherColumnsArgs{counts.get(), device_x.ptr(), device_order.get(), out.ptr(), kRowsTokens, width, stride},
+        width, bucket);
+    const std::vector<double> result = out.values();
+    for (int r = 0; r < bucket; ++r)
+      for (int i = 0; i < width; ++i) {
+        const double found = result[static_cast<size_t>(r) * width + i];
+        outcome.exact(r < rows ? found == x[static_cast<size_t>(r) * stride + order[i]] : std::isnan(found),
+                      "gathered columns differ");
+      }
+  }
 }
 
 // Equal to the last bit: the product is rounded to float32 (where it is not exact), then to the operand type.
