@@ -518,12 +518,13 @@ struct ScaleView {
 };
 
 // Init program: brings the rows of one source module of a quantized weight into the layout that linear_quantized reads. Column p of the
-// weight is column order[p] of the source. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
+// weight is column order[p] of the source, row r of the module row row_order[r]. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
 struct RepackArgs {
   PackedView codes;           // [rows, k]
   PackedView zeros;           // [rows, groups]; without words: none
   ScaleView scales;           // [rows, groups]
   const i32* order;           // [k], or null
+  const i32* row_order;       // [rows], or null
   void* dst_codes;            // these three: of the whole weight
   void* dst_scales;           // of the scale type
   unsigned char* dst_zeros;

@@ -26,6 +26,14 @@ def FuseGlu : Pass<"fuse-glu", "mlir::func::FuncOp"> {
   }];
 }
 
+def OrderGluRows : Pass<"order-glu-rows", "mlir::func::FuncOp"> {
+  let summary = "Rows of gate and up in the order in which an ordered down projection takes its columns";
+  let description = [{
+    Why: the columns of an ordered weight's input are gathered by a launch of their own. Rows of a weight can stand in any order, which costs nothing
+    when it is loaded; so the projections in front make the input of the down projection as it is wanted.
+  }];
+}
+
 def FuseAddRmsNorm : Pass<"fuse-add-rms-norm", "mlir::func::FuncOp"> {
   let summary = "rms_norm(add(residual, delta)) becomes add_rms_norm";
   let description = [{

@@ -182,10 +182,14 @@ llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAt
   KernelShape shape{.family = "repack", .weight = scalar_type(type.getScale()), .operand = {}, .kv = {}};
   shape.rows = touched_rows(first_row, part.getRows());
   LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
-  View order;
+  View order, row_order;
   if (part.getGroupOf()) {
     LLM_ASSIGN(const exec::WeightOp columns, this->order(part.getGroupOf().getValue(), cols, type.getGroup()));
     order = pointer_to(columns);
+  }
+  if (part.getRowsBy()) {
+    LLM_ASSIGN(const exec::WeightOp rows, this->order(part.getRowsBy().getValue(), part.getRows(), part.getRowGroup()));
+    row_order = pointer_to(rows);
   }
   const View codes = pointer_to(weight);
   LaunchBuilder l(builder_, symbols_);
@@ -193,6 +197,7 @@ llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAt
   packed(l, part.getZeros());
   scales(l, part.getScales());
   order.base ? l.read(order) : l.null();
+  row_order.base ? l.read(row_order) : l.null();
   l.write(codes).write({.base = codes.base, .offset = static_cast<int64_t>(sections.scales)});
   type.getZeros() ? l.write({.base = codes.base, .offset = static_cast<int64_t>(sections.zeros)}) : l.null();
   l.i(part.getRows()).i(cols).i(type.getGroup()).i(type.storedBits()).i(first_row);

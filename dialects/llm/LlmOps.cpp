@@ -42,6 +42,7 @@ LogicalResult WeightOp::verify() {
       if (part.getRows() <= 0) return emitOpError("has an empty quantized part");
       if (bool(part.getZeros()) != quantized.getZeros()) return emitOpError("needs zeros in each part exactly if its type has them");
       if (bool(part.getGroupOf()) != quantized.getOrdered()) return emitOpError("needs groupOf in each part exactly if its type is ordered");
+      if (bool(part.getRowsBy()) != (part.getRowGroup() > 0)) return emitOpError("needs a rowGroup exactly with rowsBy");
       rows += part.getRows();
       continue;
     }
