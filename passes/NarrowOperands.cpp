@@ -8,16 +8,6 @@ namespace llmc {
 
 namespace {
 
-mlir::Type to_type(mlir::MLIRContext* context, llm::ScalarType type) {
-  mlir::Builder b(context);
-  switch (type) {
-    case llm::ScalarType::kF16: return b.getF16Type();
-    case llm::ScalarType::kBF16: return b.getBF16Type();
-    case llm::ScalarType::kF32: break;
-  }
-  return b.getF32Type();
-}
-
 // Producers that can store their result in a narrower type: the result that may change, or null.
 mlir::OpResult narrowable(mlir::Value v) {
   mlir::Operation* op = v.getDefiningOp();
@@ -60,16 +50,14 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
     if (auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr); mode && mode.getValue() == "f32") return;
     // What a layer's kernels take.
     const auto operand_of = [&](ops::LinearOp linear) -> mlir::Type {
-      mlir::Type weight = ops::element_of(linear.getWeight());
+      const mlir::Type weight = ops::element_of(linear.getWeight());
       if (auto quantized = ops::quantized_of(linear.getWeight())) {
         const auto shape = mlir::cast<mlir::RankedTensorType>(linear.getWeight().getType()).getShape();
-        const bool fragments = quantized_order(getOperation(), quantized, shape[0], shape[1]) == kFragmentOrder;
-        weight = quantized.getScale();
-        if (weight.isBF16() && !fragments) return mlir::Float32Type::get(&getContext());
+        return quantized_operand(getOperation(), *target, quantized, shape[0], shape[1]);
       }
       if (weight.isF32()) return weight;
-      if (weight.isF16() && !ops::quantized_of(linear.getWeight()) && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
-      return to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
+      if (weight.isF16() && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
+      return element_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
     };
     getOperation().walk([&](ops::LinearOp linear) {
       if (!ops::element_of(linear.getX()).isF32()) return;

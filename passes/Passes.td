@@ -49,6 +49,15 @@ def FuseRopeKvWrite : Pass<"fuse-rope-kv-write", "mlir::func::FuncOp"> {
   }];
 }
 
+def NarrowScales : Pass<"narrow-scales", "mlir::ModuleOp"> {
+  let summary = "Round float32 scales of quantized weights to the type of the model, where that lets matrix units take its operands";
+  let description = [{
+    Why: bitsandbytes and fp8 checkpoints have float32 scales, of models in fp16 or bf16; as they are, these weights are multiplied in float32 math
+    alone. Rounding a scale changes weights by no more than rounding them, which is what a dequantized checkpoint of the model's type would do.
+    Scales become fp16 only for codes whose values are at most 1 (nf4, fp4). `--activations f32` keeps them.
+  }];
+}
+
 def NarrowOperands : Pass<"narrow-operands", "mlir::ModuleOp"> {
   let summary = "Store the inputs of linear layers in the type that the target's matrix units take";
   let description = [{

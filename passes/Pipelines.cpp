@@ -31,6 +31,7 @@ const Stage kStages[] = {
     {"order-glu-rows", true, true, [] { return createOrderGluRows(); }},
     {"fuse-rope-kv-write", true, true, [] { return createFuseRopeKvWrite(); }},
     {"fuse-add-rms-norm", true, true, [] { return createFuseAddRmsNorm(); }},
+    {"narrow-scales", false, false, [] { return createNarrowScales(); }},
     {"narrow-operands", false, false, [] { return createNarrowOperands(); }},
     {"canonicalize", true, true, [] { return mlir::createCanonicalizerPass(); }},
     {"cse", true, true, [] { return mlir::createCSEPass(); }},

@@ -22,13 +22,20 @@ int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows
   const Target* target = *found;
   if (target->kind == TargetKind::kX86) return kInterleaved;
   const llm::CodeType code = type.storage();
-  const bool unpacks = code == llm::CodeType::kU4 || code == llm::CodeType::kU8 || code == llm::CodeType::kE4M3;
+  const bool unpacks = code != llm::CodeType::kU2;
   const bool narrow = !type.getScale().isF32() && !keeps_float_activations(module);
   const bool whole =
       rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
   const uint32_t products =
       type.getScale().isF16() ? llm::kLdMatrix : llm::kTensorBF16;  // m16n8k8 came with the former
   return (target->features & products) && unpacks && narrow && whole ? kFragmentOrder : kRowMajor;
+}
+
+mlir::Type quantized_operand(mlir::ModuleOp module, const Target& target, ops::QuantizedType type, int64_t rows, int64_t cols) {
+  const mlir::Type scale = type.getScale();
+  if (scale.isF32() || keeps_float_activations(module)) return mlir::Float32Type::get(type.getContext());
+  if (scale.isBF16() && quantized_order(module, type, rows, cols) != kFragmentOrder) return mlir::Float32Type::get(type.getContext());
+  return element_type(type.getContext(), scale.isF16() ? target.f16_operand : target.bf16_operand);
 }
 
 llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols) {

@@ -182,6 +182,8 @@ def models():
         Model("bnb_nf4", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, every(packing.bnb4), dtype="BF16"),
         Model("bnb_nf4_nested", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}, every(packing.bnb4, nested=True), dtype="BF16"),
         Model("bnb_fp4", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, every(packing.bnb4, kind="fp4", block=32)),
+        Model("bnb_nf4_d64", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}, every(packing.bnb4, nested=True), shape=HEADS_OF_64),
+        Model("bnb_fp4_d64", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, every(packing.bnb4, kind="fp4", block=32), shape=HEADS_OF_64),
         Model("bnb_int8", {"quant_method": "bitsandbytes", "load_in_8bit": True}, every(packing.bnb8)),
     ]
 
