@@ -235,12 +235,12 @@ struct LinearQuantizedArgs {
   Int8Rows int8;               // in place of x, or null pointers: products are summed in int32 over each of its groups
 };
 
-// out[r, p] = x[r, order[p]]. Grid: (column tiles, rows).
+// out[r, p] = x[r, order[p]]. Grid: (column tiles, row tiles).
 struct GatherColumnsArgs {
   const StepCounts* counts;
-  const float* x;    // [rows, width], rows x_stride elements apart
+  const void* x;     // [rows, width] of the operand type, rows x_stride elements apart
   const i32* order;  // [width]
-  float* out;        // [rows, width], contiguous
+  void* out;         // [rows, width], contiguous
   i64 row_count;
   i64 width;
   i64 x_stride;
@@ -518,12 +518,13 @@ struct ScaleView {
 };
 
 // Init program: brings the rows of one source module of a quantized weight into the layout that linear_quantized reads. Column p of the
-// weight is column order[p] of the source. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
+// weight is column order[p] of the source, row r of the module row row_order[r]. Grid: (1, blocks of 16 destination rows), the first one that of dst_row.
 struct RepackArgs {
   PackedView codes;           // [rows, k]
   PackedView zeros;           // [rows, groups]; without words: none
   ScaleView scales;           // [rows, groups]
   const i32* order;           // [k], or null
+  const i32* row_order;       // [rows], or null
   void* dst_codes;            // these three: of the whole weight
   void* dst_scales;           // of the scale type
   unsigned char* dst_zeros;

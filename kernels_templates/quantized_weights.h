@@ -216,16 +216,19 @@ KERNEL_FN u32 whole_word(const PackedView& v, i64 row, i64 word) {
   return bytes ^ (v.add ? 0x80808080u : 0u);                         // v.add is 128
 }
 
+KERNEL_FN i64 source_row(const RepackArgs& a, i64 row) { return a.row_order ? a.row_order[row] : row; }
+
 // One 32-bit word of codes, and one group's scale and zero point, of the weight that `a` fills.
 KERNEL_FN void repack_word(const RepackArgs& a, i64 row, i64 word) {
+  const i64 from = source_row(a, row);
   u32 codes = 0;
   if (takes_whole_words(a)) {
-    codes = whole_word(a.codes, row, word);
+    codes = whole_word(a.codes, from, word);
   } else {
     const i64 per_word = 32 / a.dst_bits;
     for (i64 i = 0; i < per_word && word * per_word + i < a.k; ++i) {
       const i64 p = word * per_word + i;
-      codes |= packed_value(a.codes, row, a.order ? a.order[p] : p) << (i * a.dst_bits);
+      codes |= packed_value(a.codes, from, a.order ? a.order[p] : p) << (i * a.dst_bits);
     }
   }
   static_cast<u32*>(a.dst_codes)[word_index(a.dst_row + row, word, a.k, a.dst_bits, a.interleave)] =
@@ -235,8 +238,9 @@ KERNEL_FN void repack_word(const RepackArgs& a, i64 row, i64 word) {
 template <typename S>
 KERNEL_FN void repack_group(const RepackArgs& a, i64 row, i64 group) {
   const i64 at = interleaved_index(a.dst_row + row, group, (a.k + a.group - 1) / a.group, a.interleave);
-  static_cast<S*>(a.dst_scales)[at] = checkpoint_scale<S>(a.scales, row, group);
-  if (a.dst_zeros) a.dst_zeros[at] = static_cast<unsigned char>(packed_value(a.zeros, row, group));
+  const i64 from = source_row(a, row);
+  static_cast<S*>(a.dst_scales)[at] = checkpoint_scale<S>(a.scales, from, group);
+  if (a.dst_zeros) a.dst_zeros[at] = static_cast<unsigned char>(packed_value(a.zeros, from, group));
 }
 
 // The columns of one group, in their order. Files that changed since the compiler read them must not make it write

@@ -22,7 +22,8 @@ enum TypeMask : uint32_t {
 enum class CodeType : uint8_t { kU2 = 0, kU4 = 1, kU8 = 2, kE4M3 = 3, kNf4 = 4, kFp4 = 5 };
 
 enum CodeMask : uint32_t {
-  kNoCode = 0, kU2Bit = 1, kU4Bit = 2, kU8Bit = 4, kE4M3Bit = 8, kNf4Bit = 16, kFp4Bit = 32, kAnyCode = 63
+  kNoCode = 0, kU2Bit = 1, kU4Bit = 2, kU8Bit = 4, kE4M3Bit = 8, kNf4Bit = 16, kFp4Bit = 32, kAnyCode = 63,
+  kFragmentCodes4 = kU4Bit | kNf4Bit | kFp4Bit, kFragmentCodes = kFragmentCodes4 | kU8Bit | kE4M3Bit  // cuda/quantized_fragments.h
 };
 
 // What a variant needs of a target; the target rows of compiler/targets say who has it.

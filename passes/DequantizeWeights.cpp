@@ -26,7 +26,7 @@ struct DequantizeWeights : impl::DequantizeWeightsBase<DequantizeWeights> {
                              mlir::DictionaryAttr forced) {
     const auto type = ops::quantized_of(linear.getWeight());
     mlir::Type element = ops::element_of(linear.getX());
-    if (!type || type.getOrdered() || element.isF32()) return;
+    if (!type || element.isF32()) return;
     if (linear.getBias() && ops::element_of(linear.getBias()) != element) return;
     const KernelShape quantized = work_of(linear, bucket)->shape;
     if (forced && (forced.contains("linear_quantized") || forced.contains("quantized_fused")))

@@ -108,7 +108,7 @@ class BucketFusion {
   }
 
   // residual + projection, normalized for the projections that follow: the sum, and the norm's weight, go behind the first; the norm's scale
-  // behind the products of the others.
+  // behind the products of the others, which may take its columns in another order.
   void fuse_norm(ops::AddRmsNormOp norm) {
     ops::LinearOp before = sole_linear(norm.getDelta());
     if (!before || norm.getResult().use_empty() || element_of(norm.getWeight()) != vector_type(before)) return;
@@ -122,11 +122,22 @@ class BucketFusion {
     const auto follow = [&](auto linear, llvm::StringRef epilogue, mlir::Type type) {
       mlir::OpBuilder at(linear);
       FusedLinearOp next = build(at, linear, epilogue, linear.getLoc(), type, {first.getSquaresOut(), {}, {}, norm.getEps().convertToDouble()});
-      next.getXMutable().assign(first.getScaled());
+      if (linear.getX() == norm.getResult()) next.getXMutable().assign(first.getScaled());
       fused.push_back(next), replaced.push_back(linear), users.push_back(linear);
     };
     bool all_follow = true;
-    for (mlir::Operation* user : llvm::to_vector(norm.getResult().getUsers())) {
+    llvm::SmallVector<ops::GatherColumnsOp> gathers;
+    llvm::SmallVector<mlir::Operation*> readers;
+    for (mlir::Operation* user : norm.getResult().getUsers()) {
+      auto gather = mlir::dyn_cast<ops::GatherColumnsOp>(user);
+      if (!gather) {
+        readers.push_back(user);
+        continue;
+      }
+      gathers.push_back(gather);
+      readers.append(gather->user_begin(), gather->user_end());
+    }
+    for (mlir::Operation* user : readers) {
       auto linear = mlir::dyn_cast<ops::LinearOp>(user);
       auto glu = mlir::dyn_cast<FusedLinearOp>(user);
       if (linear && !stays_alone(linear))
@@ -142,6 +153,7 @@ class BucketFusion {
     }
     if (!pays(fused, replaced)) return;
     norm.getSum().replaceAllUsesWith(first.getResult());
+    for (ops::GatherColumnsOp gather : gathers) gather.getXMutable().assign(first.getScaled());
     for (size_t i = 0; i < users.size(); ++i) {
       users[i]->getResult(0).replaceAllUsesWith(fused[i + 1].getResult());
       users[i]->erase();

@@ -147,6 +147,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
         work.bytes = {};  // the rows that are wanted, not all of them
         work.bytes[kLogits] = sizeof(int32_t) + 2 * row_bytes(o.getX());
       })
+      .Case([&](ops::GatherColumnsOp o) { s.operand = scalar_type(element_of(o.getResult())); })
       .Case([&](ops::RmsNormOp o) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })

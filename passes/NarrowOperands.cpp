@@ -8,16 +8,6 @@ namespace llmc {
 
 namespace {
 
-mlir::Type to_type(mlir::MLIRContext* context, llm::ScalarType type) {
-  mlir::Builder b(context);
-  switch (type) {
-    case llm::ScalarType::kF16: return b.getF16Type();
-    case llm::ScalarType::kBF16: return b.getBF16Type();
-    case llm::ScalarType::kF32: break;
-  }
-  return b.getF32Type();
-}
-
 // Producers that can store their result in a narrower type: the result that may change, or null.
 mlir::OpResult narrowable(mlir::Value v) {
   mlir::Operation* op = v.getDefiningOp();
@@ -27,6 +17,32 @@ mlir::OpResult narrowable(mlir::Value v) {
   return {};
 }
 
+// What reads a value, gathers of its columns apart.
+struct Readers {
+  llvm::SmallVector<ops::LinearOp> linears;
+  llvm::SmallVector<ops::GatherColumnsOp> gathers;
+};
+
+// None where something else reads it than the inputs of linear layers.
+std::optional<Readers> readers_of(mlir::Value x) {
+  Readers readers;
+  llvm::SmallVector<mlir::Value> values = {x};
+  while (!values.empty()) {
+    const mlir::Value v = values.pop_back_val();
+    for (mlir::Operation* user : v.getUsers()) {
+      if (auto gather = mlir::dyn_cast<ops::GatherColumnsOp>(user)) {
+        readers.gathers.push_back(gather);
+        values.push_back(gather.getResult());
+        continue;
+      }
+      auto linear = mlir::dyn_cast<ops::LinearOp>(user);
+      if (!linear || linear.getX() != v) return std::nullopt;
+      readers.linears.push_back(linear);
+    }
+  }
+  return readers;
+}
+
 struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
   void runOnOperation() override {
     const Target* target = module_target(getOperation());
@@ -34,28 +50,29 @@ struct NarrowOperands : impl::NarrowOperandsBase<NarrowOperands> {
     if (auto mode = getOperation()->getAttrOfType<mlir::StringAttr>(kActivationsAttr); mode && mode.getValue() == "f32") return;
     // What a layer's kernels take.
     const auto operand_of = [&](ops::LinearOp linear) -> mlir::Type {
-      mlir::Type weight = ops::element_of(linear.getWeight());
+      const mlir::Type weight = ops::element_of(linear.getWeight());
       if (auto quantized = ops::quantized_of(linear.getWeight())) {
         const auto shape = mlir::cast<mlir::RankedTensorType>(linear.getWeight().getType()).getShape();
-        const bool fragments = quantized_order(getOperation(), quantized, shape[0], shape[1]) == kFragmentOrder;
-        weight = quantized.getScale();
-        if (weight.isBF16() && !fragments) return mlir::Float32Type::get(&getContext());
+        return quantized_operand(getOperation(), *target, quantized, shape[0], shape[1]);
       }
       if (weight.isF32()) return weight;
-      if (weight.isF16() && !ops::quantized_of(linear.getWeight()) && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
-      return to_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
+      if (weight.isF16() && wants_cublas(getOperation(), *target)) return weight;  // one type for both, sums in float32
+      return element_type(&getContext(), weight.isF16() ? target->f16_operand : target->bf16_operand);
     };
     getOperation().walk([&](ops::LinearOp linear) {
       if (!ops::element_of(linear.getX()).isF32()) return;
       const mlir::Type operand = operand_of(linear);
       if (operand.isF32()) return;
-      mlir::OpResult x = narrowable(linear.getX());
+      auto gathered = linear.getX().getDefiningOp<ops::GatherColumnsOp>();
+      mlir::OpResult x = narrowable(gathered ? gathered.getX() : linear.getX());
       if (!x) return;
-      for (mlir::Operation* user : x.getUsers()) {
-        auto other = mlir::dyn_cast<ops::LinearOp>(user);
-        if (!other || other.getX() != x || operand_of(other) != operand) return;
-      }
-      x.setType(mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand));
+      const std::optional<Readers> readers = readers_of(x);
+      if (!readers) return;
+      for (ops::LinearOp other : readers->linears)
+        if (operand_of(other) != operand) return;
+      const auto narrow = mlir::cast<mlir::RankedTensorType>(x.getType()).clone(operand);
+      x.setType(narrow);
+      for (ops::GatherColumnsOp gather : readers->gathers) gather.getResult().setType(narrow);
     });
   }
 };

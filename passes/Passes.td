@@ -26,6 +26,14 @@ def FuseGlu : Pass<"fuse-glu", "mlir::func::FuncOp"> {
   }];
 }
 
+def OrderGluRows : Pass<"order-glu-rows", "mlir::func::FuncOp"> {
+  let summary = "Rows of gate and up in the order in which an ordered down projection takes its columns";
+  let description = [{
+    Why: the columns of an ordered weight's input are gathered by a launch of their own. Rows of a weight can stand in any order, which costs nothing
+    when it is loaded; so the projections in front make the input of the down projection as it is wanted.
+  }];
+}
+
 def FuseAddRmsNorm : Pass<"fuse-add-rms-norm", "mlir::func::FuncOp"> {
   let summary = "rms_norm(add(residual, delta)) becomes add_rms_norm";
   let description = [{
@@ -38,6 +46,15 @@ def FuseRopeKvWrite : Pass<"fuse-rope-kv-write", "mlir::func::FuncOp"> {
   let description = [{
     Why: five small launches per layer (two norms, two rotations, a copy) touch the same few kilobytes; in a decode step they cost
     more in launch latency than in work.
+  }];
+}
+
+def NarrowScales : Pass<"narrow-scales", "mlir::ModuleOp"> {
+  let summary = "Round float32 scales of quantized weights to the type of the model, where that lets matrix units take its operands";
+  let description = [{
+    Why: bitsandbytes and fp8 checkpoints have float32 scales, of models in fp16 or bf16; as they are, these weights are multiplied in float32 math
+    alone. Rounding a scale changes weights by no more than rounding them, which is what a dequantized checkpoint of the model's type would do.
+    Scales become fp16 only for codes whose values are at most 1 (nf4, fp4). `--activations f32` keeps them.
   }];
 }
 

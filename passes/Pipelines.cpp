@@ -1,7 +1,8 @@
 // The pipeline, as prose.
 //
 //   1. Clean up what the frontend wrote: canonical forms, one copy of equal operations (weights, rope tables), no dead code.
-//   2. Make few large operations out of many small ones: merge projections, fuse neighbours.
+//   2. Make few large operations out of many small ones: merge projections, fuse neighbours, have values made in the order in which they
+//      are taken.
 //   3. Decide the operand types of this target, and check that only what lowering knows is left.
 //   4. Copy the functions per bucket, quantize activations, dequantize weights for many tokens, order operands in panels, fuse around projections where the bucket's kernels can, choose
 //      kernels, lower to launches.
@@ -27,8 +28,10 @@ const Stage kStages[] = {
     {"merge-qkv", true, true, [] { return createMergeQkv(); }},
     {"merge-gate-up", true, true, [] { return createMergeGateUp(); }},
     {"fuse-glu", true, true, [] { return createFuseGlu(); }},
+    {"order-glu-rows", true, true, [] { return createOrderGluRows(); }},
     {"fuse-rope-kv-write", true, true, [] { return createFuseRopeKvWrite(); }},
     {"fuse-add-rms-norm", true, true, [] { return createFuseAddRmsNorm(); }},
+    {"narrow-scales", false, false, [] { return createNarrowScales(); }},
     {"narrow-operands", false, false, [] { return createNarrowOperands(); }},
     {"canonicalize", true, true, [] { return mlir::createCanonicalizerPass(); }},
     {"cse", true, true, [] { return mlir::createCSEPass(); }},

@@ -22,14 +22,20 @@ int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows
   const Target* target = *found;
   if (target->kind == TargetKind::kX86) return kInterleaved;
   const llm::CodeType code = type.storage();
-  const bool unpacks = code == llm::CodeType::kU4 || code == llm::CodeType::kU8 || code == llm::CodeType::kE4M3;
-  // Columns that are gathered for their order stay float32, as does everything with --activations f32.
-  const bool narrow = !type.getScale().isF32() && !type.getOrdered() && !keeps_float_activations(module);
+  const bool unpacks = code != llm::CodeType::kU2;
+  const bool narrow = !type.getScale().isF32() && !keeps_float_activations(module);
   const bool whole =
       rows % kFragmentRows == 0 && cols % kFragmentColumns == 0 && type.getGroup() % kFragmentColumns == 0;
   const uint32_t products =
       type.getScale().isF16() ? llm::kLdMatrix : llm::kTensorBF16;  // m16n8k8 came with the former
   return (target->features & products) && unpacks && narrow && whole ? kFragmentOrder : kRowMajor;
+}
+
+mlir::Type quantized_operand(mlir::ModuleOp module, const Target& target, ops::QuantizedType type, int64_t rows, int64_t cols) {
+  const mlir::Type scale = type.getScale();
+  if (scale.isF32() || keeps_float_activations(module)) return mlir::Float32Type::get(type.getContext());
+  if (scale.isBF16() && quantized_order(module, type, rows, cols) != kFragmentOrder) return mlir::Float32Type::get(type.getContext());
+  return element_type(type.getContext(), scale.isF16() ? target.f16_operand : target.bf16_operand);
 }
 
 llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols) {
@@ -183,10 +189,14 @@ llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAt
   KernelShape shape{.family = "repack", .weight = scalar_type(type.getScale()), .operand = {}, .kv = {}};
   shape.rows = touched_rows(first_row, part.getRows());
   LLM_ASSIGN(const KernelChoice choice, choose_kernel(symbols_.target(), shape, ""));
-  View order;
+  View order, row_order;
   if (part.getGroupOf()) {
     LLM_ASSIGN(const exec::WeightOp columns, this->order(part.getGroupOf().getValue(), cols, type.getGroup()));
     order = pointer_to(columns);
+  }
+  if (part.getRowsBy()) {
+    LLM_ASSIGN(const exec::WeightOp rows, this->order(part.getRowsBy().getValue(), part.getRows(), part.getRowGroup()));
+    row_order = pointer_to(rows);
   }
   const View codes = pointer_to(weight);
   LaunchBuilder l(builder_, symbols_);
@@ -194,6 +204,7 @@ llm::Status QuantizedWeights::repack(exec::WeightOp weight, ops::QuantizedPartAt
   packed(l, part.getZeros());
   scales(l, part.getScales());
   order.base ? l.read(order) : l.null();
+  row_order.base ? l.read(row_order) : l.null();
   l.write(codes).write({.base = codes.base, .offset = static_cast<int64_t>(sections.scales)});
   type.getZeros() ? l.write({.base = codes.base, .offset = static_cast<int64_t>(sections.zeros)}) : l.null();
   l.i(part.getRows()).i(cols).i(type.getGroup()).i(type.storedBits()).i(first_row);

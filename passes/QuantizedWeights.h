@@ -44,6 +44,9 @@ constexpr int kFragmentOrder = 8;
 // The order of a weight's codes in memory (quantized_layout.h): one for all kernels of the module's target.
 int quantized_order(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
 
+// The operand type of the target's linear layers with such a weight.
+mlir::Type quantized_operand(mlir::ModuleOp module, const Target& target, ops::QuantizedType type, int64_t rows, int64_t cols);
+
 // The shape of a quantized weight as the module's target stores it.
 llm::QuantizedShape quantized_shape(mlir::ModuleOp module, ops::QuantizedType type, int64_t rows, int64_t cols);
 

@@ -100,7 +100,7 @@ class Importer {
     const auto group_of = w.group_of ? b_.getStringAttr(w.group_of->name) : mlir::StringAttr();
     auto part =
         ops::QuantizedPartAttr::get(b_.getContext(), w.rows, packed(b_, w.codes),
-                                    w.zeros ? packed(b_, *w.zeros) : ops::PackedAttr(), scales(b_, w.scales), group_of);
+                                    w.zeros ? packed(b_, *w.zeros) : ops::PackedAttr(), scales(b_, w.scales), group_of, mlir::StringAttr(), 0);
     auto element = ops::QuantizedType::get(b_.getContext(), w.code, w.group, element_type(b_, scalar_type_of(w.scale)),
                                            w.zeros.has_value(), w.group_of.has_value());
     return b_.create<ops::WeightOp>(at(w.codes.tensor.name), RankedTensorType::get({w.rows, w.cols}, element),

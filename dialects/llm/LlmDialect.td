@@ -110,10 +110,12 @@ def Llm_QuantizedPartAttr : AttrDef<Llm_Dialect, "QuantizedPart"> {
   let mnemonic = "quantized_part";
   let summary = "The tensors of one quantized module of a checkpoint, and where its codes, zeros and scales lie in them";
   let description = [{
-    `groupOf` names the tensor that holds the group of every column (g_idx), for ordered weights.
+    `groupOf` names the tensor that holds the group of every column (g_idx), for ordered weights. With `rowsBy` the rows of the module are sorted, too:
+    by the groups that this tensor gives them, `rowGroup` rows each.
   }];
   let parameters = (ins "int64_t":$rows, "llmc::ops::PackedAttr":$codes, OptionalParameter<"llmc::ops::PackedAttr">:$zeros,
-                        "llmc::ops::ScalesAttr":$scales, OptionalParameter<"mlir::StringAttr">:$groupOf);
+                        "llmc::ops::ScalesAttr":$scales, OptionalParameter<"mlir::StringAttr">:$groupOf,
+                        OptionalParameter<"mlir::StringAttr">:$rowsBy, DefaultValuedParameter<"int64_t", "0">:$rowGroup);
   let assemblyFormat = "`<` struct(params) `>`";
 }
 

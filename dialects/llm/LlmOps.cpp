@@ -42,6 +42,7 @@ LogicalResult WeightOp::verify() {
       if (part.getRows() <= 0) return emitOpError("has an empty quantized part");
       if (bool(part.getZeros()) != quantized.getZeros()) return emitOpError("needs zeros in each part exactly if its type has them");
       if (bool(part.getGroupOf()) != quantized.getOrdered()) return emitOpError("needs groupOf in each part exactly if its type is ordered");
+      if (bool(part.getRowsBy()) != (part.getRowGroup() > 0)) return emitOpError("needs a rowGroup exactly with rowsBy");
       rows += part.getRows();
       continue;
     }
@@ -68,6 +69,7 @@ LogicalResult GatherColumnsOp::verify() {
   if (shape_of(getGroupOf())[0] != width) return emitOpError("needs a group for each of ") << width << " columns, found " << shape_of(getGroupOf())[0];
   if (static_cast<int64_t>(getGroup()) <= 0) return emitOpError("needs a positive group");
   if (width_of(getResult()) != width) return emitOpError("operand and result must be equally wide");
+  if (element_of(getResult()) != element_of(getX())) return emitOpError("operand and result must have one element type");
   return success();
 }
 
@@ -107,7 +109,6 @@ LogicalResult LinearOp::verify() {
 
 LogicalResult DequantizeOp::verify() {
   if (shape_of(getWeight()) != shape_of(getResult())) return emitOpError("operand and result must have the same shape");
-  if (quantized_of(getWeight()).getOrdered()) return emitOpError("takes no ordered weight");
   return success();
 }
 

@@ -12,6 +12,7 @@ def FloatElement : AnyTypeOf<[F32, F16, BF16]>;
 def Bf16PanelsElement : Type<CPred<"::mlir::isa<::llmc::ops::Bf16PanelsType>($_self)">, "bf16 panels">;
 def Activation : TensorRankOf<[FloatElement, Bf16PanelsElement], [2]>;
 def F32Activation : TensorRankOf<[F32], [2]>;
+def FloatActivation : TensorRankOf<[FloatElement], [2]>;
 def IntVector : TensorRankOf<[I32], [1]>;
 def Matrix : TensorRankOf<[FloatElement], [2]>;
 def Vector : TensorRankOf<[FloatElement], [1]>;
@@ -66,10 +67,10 @@ def Llm_GatherColumnsOp : Llm_Op<"gather_columns"> {
   let summary = "The columns of x, sorted by their group: the input of linear layers whose weights are `ordered`";
   let description = [{
     `group_of` is the g_idx of the checkpoint, a weight; columns of the same group keep their order. `group` columns are of each group, fewer
-    of the last.
+    of the last. The result has the element type of x.
   }];
-  let arguments = (ins F32Activation:$x, IntVector:$group_of, I64Attr:$group);
-  let results = (outs F32Activation:$result);
+  let arguments = (ins FloatActivation:$x, IntVector:$group_of, I64Attr:$group);
+  let results = (outs FloatActivation:$result);
   let assemblyFormat = "$x `by` $group_of attr-dict `:` functional-type(operands, $result)";
   let hasVerifier = 1;
 }
@@ -110,7 +111,7 @@ def Llm_LinearOp : Llm_Op<"linear"> {
 }
 
 def Llm_DequantizeOp : Llm_Op<"dequantize", [Pure]> {
-  let summary = "A quantized weight as a dense one, rounded to the result's type: for steps of many tokens";
+  let summary = "A quantized weight as a dense one, its columns in the same order, rounded to the result's type: for steps of many tokens";
   let arguments = (ins QuantizedMatrix:$weight);
   let results = (outs Matrix:$result);
   let assemblyFormat = "$weight attr-dict `:` functional-type(operands, $result)";

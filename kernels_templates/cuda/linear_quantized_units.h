@@ -205,7 +205,7 @@ struct QuantizedUnits : StreamOutputs<1, Operands::kTokens> {
     u32 zero[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      scale[h] = to_float(S{load_shared2(scale_at + h * kHalfBytes)});
+      scale[h] = scale_of(Code{}, S{load_shared2(scale_at + h * kHalfBytes)});
       zero[h] = weights.groups.zeros ? load_shared1(zero_at + h * kHalfBytes) : static_cast<u32>(weights.groups.zero);
     }
     operands.template add<Whole>(sum, part, slot, scale, zero);

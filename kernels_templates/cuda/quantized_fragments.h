@@ -108,6 +108,96 @@ struct FragmentCodes<E4m3, bf16> {
   }
 };
 
+// The values of nf4, rounded to the type; those of fp4 in twelfths, which both types hold.
+template <typename Code>
+KERNEL_FN constexpr float table_unit() {
+  return SameType<Code, Fp4>::value ? 1.0f / 12 : 1.0f;
+}
+// A scale, for products with the values as they are unpacked.
+template <typename Code, typename S>
+KERNEL_FN float scale_of(Code, S scale) {
+  return to_float(scale);
+}
+template <typename S>
+KERNEL_FN float scale_of(Fp4, S scale) {
+  return to_float(scale) * table_unit<Fp4>();
+}
+template <typename Code, typename A>
+struct FragmentTable;
+template <>
+struct FragmentTable<Nf4, f16> {
+  KERNEL_FN static constexpr u32 value(int code) {
+    constexpr u16 kValues[16] = {0xbc00, 0xb992, 0xb833, 0xb652, 0xb48d, 0xb1ea, 0xadd4, 0x0000,
+                                 0x2d18, 0x3126, 0x33e0, 0x3568, 0x370d, 0x3880, 0x39c9, 0x3c00};
+    return kValues[code];
+  }
+};
+template <>
+struct FragmentTable<Nf4, bf16> {
+  KERNEL_FN static constexpr u32 value(int code) {
+    constexpr u16 kValues[16] = {0xbf80, 0xbf32, 0xbf06, 0xbeca, 0xbe92, 0xbe3d, 0xbdba, 0x0000,
+                                 0x3da3, 0x3e25, 0x3e7c, 0x3ead, 0x3ee2, 0x3f10, 0x3f39, 0x3f80};
+    return kValues[code];
+  }
+};
+template <>
+struct FragmentTable<Fp4, f16> {
+  KERNEL_FN static constexpr u32 value(int code) {
+    constexpr u16 kValues[16] = {0x0000, 0x2c00, 0x4800, 0x4a00, 0x4400, 0x4600, 0x4000, 0x4200,
+                                 0x0000, 0xac00, 0xc800, 0xca00, 0xc400, 0xc600, 0xc000, 0xc200};
+    return kValues[code];
+  }
+};
+template <>
+struct FragmentTable<Fp4, bf16> {
+  KERNEL_FN static constexpr u32 value(int code) {
+    constexpr u16 kValues[16] = {0x0000, 0x3d80, 0x4100, 0x4140, 0x4080, 0x40c0, 0x4000, 0x4040,
+                                 0x0000, 0xbd80, 0xc100, 0xc140, 0xc080, 0xc0c0, 0xc000, 0xc040};
+    return kValues[code];
+  }
+};
+
+// Codes that are indices: the bytes of four values at a time are picked from eight of the table's, by three bits of
+// their codes, and from the other eight; the fourth bit decides.
+template <typename Code, typename A>
+struct TableCodes {
+  using Table = FragmentTable<Code, A>;
+  static constexpr float kScale = table_unit<Code>();
+  KERNEL_FN static FragmentZero zero(u32) { return {0, 0}; }
+  KERNEL_FN static void unpack(const u32* words, const FragmentZero&, u32 (&out)[4]) {
+    u32 pairs[2][2];  // [codes 0 2 4 6 or 1 3 5 7, the first or the last two of them]
+#pragma unroll
+    for (int odd = 0; odd < 2; ++odd) {
+      const u32 codes = odd ? words[0] >> 16 : words[0];
+      const u32 upper = __byte_perm(0x0000ff00u, 0, codes >> 3 & 0x1111u);  // bytes of codes from 8 on
+      const u32 low = picked<0>(codes, upper), high = picked<8>(codes, upper);
+      pairs[odd][0] = __byte_perm(low, high, 0x5140);
+      pairs[odd][1] = __byte_perm(low, high, 0x7362);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[i] = __byte_perm(pairs[0][i / 2], pairs[1][i / 2], i % 2 ? 0x7632 : 0x5410);
+  }
+
+ private:
+  // Byte Shift / 8 of values 4 * Word to 4 * Word + 3.
+  template <int Word, int Shift>
+  KERNEL_FN static constexpr u32 bytes() {
+    u32 word = 0;
+    for (int i = 0; i < 4; ++i) word |= (Table::value(4 * Word + i) >> Shift & 0xffu) << (8 * i);
+    return word;
+  }
+  template <int Shift>
+  KERNEL_FN static u32 picked(u32 codes, u32 upper) {
+    constexpr u32 kBytes[4] = {bytes<0, Shift>(), bytes<1, Shift>(), bytes<2, Shift>(), bytes<3, Shift>()};
+    const u32 select = codes & 0x7777u;
+    return (__byte_perm(kBytes[0], kBytes[1], select) & ~upper) | (__byte_perm(kBytes[2], kBytes[3], select) & upper);
+  }
+};
+template <typename A>
+struct FragmentCodes<Nf4, A> : TableCodes<Nf4, A> {};
+template <typename A>
+struct FragmentCodes<Fp4, A> : TableCodes<Fp4, A> {};
+
 // Columns of a tile of fragments, and blocks of 32 in it; words of a lane in a block.
 template <typename Code>
 struct FragmentTile {

@@ -97,8 +97,8 @@ struct FragmentPlain<E4m3, f16> {
   }
 };
 
-// e4m3 comes to fp16 by an instruction, to bf16 by five: there bf16 activations become fp16 times a power of two, with
-// which the largest of a row and tile of columns is 2^14 to 2^15: exact down to 2^-28 of it.
+// e4m3 comes to fp16 by an instruction, to bf16 by five, and fp16 holds more of nf4: there bf16 activations become fp16
+// times a power of two, with which the largest of a row and tile of columns is 2^14 to 2^15: exact down to 2^-28 of it.
 template <typename Code, typename A, int TokenTiles>
 struct FloatOperands {
   static constexpr int kTileTokens = 8, kTokens = kTileTokens * TokenTiles, kResults = 4;

@@ -57,6 +57,7 @@ KERNEL_FN void gather_rows(const GatherRowsArgs& a, Tile tile) {
 KERNEL_FN void gather_columns(const GatherColumnsArgs& a, Tile tile) {
   const i64 r = tile.y;
   if (r >= a.counts->rows[a.row_count]) return;
-  const float* x = a.x + r * a.x_stride;
-  for (i64 i = 0; i < a.width; ++i) a.out[r * a.width + i] = x[a.order[i]];
+  const float* x = static_cast<const float*>(a.x) + r * a.x_stride;
+  float* out = static_cast<float*>(a.out) + r * a.width;
+  for (i64 i = 0; i < a.width; ++i) out[i] = x[a.order[i]];
 }

@@ -79,16 +79,20 @@ Quantized Quantized::make(Rng& rng, CodeType code, ScalarType scale, int n, int 
 
 namespace {
 
-// zero_of(group): of the weight's groups, rows by rows.
+// zero_of(group): of the weight's groups, rows by rows. `table`: the type that holds the values of nf4; those of fp4 are exact in any, in twelfths.
 template <typename ZeroOf>
-std::vector<double> dequantized(const Quantized& q, ZeroOf zero_of) {
+std::vector<double> dequantized(const Quantized& q, ZeroOf zero_of, ScalarType table = ScalarType::kF32) {
+  const auto value = [&](unsigned code) {
+    const double exact = value_of(q.code, code);
+    return q.code == CodeType::kNf4 ? rounded(exact, table) : exact;
+  };
   std::vector<double> out(q.codes.size());
   for (size_t r = 0; r < static_cast<size_t>(q.n); ++r) {
     for (int g = 0; g < q.groups; ++g) {
       const size_t at = r * q.groups + g, end = r * q.k + std::min((g + 1) * q.group, q.k);
       const double zero = zero_of(at);
       for (size_t i = r * q.k + g * q.group; i < end; ++i)
-        out[i] = (value_of(q.code, q.codes[i]) - zero) * q.scales[at];
+        out[i] = (value(q.codes[i]) - zero) * q.scales[at];
     }
   }
   return out;
@@ -96,10 +100,11 @@ std::vector<double> dequantized(const Quantized& q, ZeroOf zero_of) {
 
 }  // namespace
 
-std::vector<double> Quantized::weights() const {
-  return dequantized(*this, [&](size_t group) -> double {
-    return !is_integer() ? 0 : zeros.empty() ? zero : zeros[group];
-  });
+std::vector<double> Quantized::weights() const { return weights(ScalarType::kF32); }
+
+std::vector<double> Quantized::weights(ScalarType table) const {
+  const auto zero_of = [&](size_t group) -> double { return !is_integer() ? 0 : zeros.empty() ? zero : zeros[group]; };
+  return dequantized(*this, zero_of, table);
 }
 
 std::vector<double> Quantized::weights_before_zeros() const {
@@ -167,15 +172,25 @@ namespace {
 Quantized weight_for(const KernelInstance& instance, Rng& rng, int n, int k, int group, bool with_zeros) {
   if (!instance.variant->code_types) return {};
   // Products of standard deviation 1 or so: about that of random codes.
-  const double code_spread = instance.code == CodeType::kU4 ? 5 : instance.code == CodeType::kU8 ? 75 : 120;
+  const double code_spread = bits_of(instance.code) == 4 ? (instance.code == CodeType::kU4 ? 5 : 0.5)
+                             : instance.code == CodeType::kU8 ? 75
+                                                              : 120;
   return Quantized::make(rng, instance.code, instance.weight, n, k, group, with_zeros,
                          1 / (code_spread * std::sqrt(k)));
+}
+
+// Of values as fragments: that of the operands, but fp16 for few tokens of sm_90, whatever these are.
+ScalarType table_of(const KernelInstance& instance) {
+  if (!instance.variant->tensor_cores) return ScalarType::kF32;
+  const bool units = std::string(instance.variant->body).starts_with("linear_quantized_units");
+  return units ? ScalarType::kF16 : instance.operand;
 }
 
 }  // namespace
 
 QuantizedOnDevice::QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros)
     : weight_(weight_for(*kernel.instance, rng, n, k, group, with_zeros)),
+      table_(table_of(*kernel.instance)),
       codes_(*kernel.gpu, weight_.n ? weight_.stored_codes(interleave_of(*kernel.instance)) : std::vector<u32>()),
       scales_(*kernel.gpu, weight_.n ? weight_.stored_scales(interleave_of(*kernel.instance)) : std::vector<double>(),
               kernel.instance->weight),

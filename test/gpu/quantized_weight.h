@@ -24,6 +24,7 @@ struct Quantized {
                         double scale_spread = 0.02);
   bool is_integer() const { return code <= llm::CodeType::kU8; }
   std::vector<double> weights() const;               // [n, k]
+  std::vector<double> weights(ScalarType table) const;  // the same, the values of nf4 rounded to a type
   std::vector<double> weights_before_zeros() const;  // the same of codes from which no zero was taken
   // Codes and groups in an order of docs/quantization.md: 1, 8 or 16 rows interleaved.
   std::vector<llm_abi::u32> stored_codes(llm_abi::i64 interleave) const;
@@ -43,12 +44,13 @@ size_t group_position(llm_abi::i64 interleave, int row, int group, int groups);
 class QuantizedOnDevice {
  public:
   QuantizedOnDevice(const Kernel& kernel, Rng& rng, int n, int k, int group, bool with_zeros);
-  std::vector<double> weights() const { return weight_.weights(); }  // [n, k]
+  std::vector<double> weights() const { return weight_.weights(table_); }  // [n, k]
   const void* codes() const { return codes_.get(); }
   llm_abi::QuantizedGroups groups() const;
 
  private:
   Quantized weight_;
+  ScalarType table_;  // in which the kernel has the values of nf4
   DeviceArray<llm_abi::u32> codes_;
   TypedArray scales_;
   DeviceArray<unsigned char> zeros_;

@@ -109,43 +109,48 @@ void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   }
 }
 
-// Two modules stacked, the second with its columns reordered, from unaligned tensors: codes along K in words, zeros
+// Two modules stacked, the second with its columns and rows reordered, from unaligned tensors: codes along K in words, zeros
 // along N with one added, scales row-major, then shared by blocks of rows.
 void check_repack(const Kernel& kernel, Rng& rng, i64 interleave, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const ScalarType scale = kernel.instance->weight;
   const int rows[] = {24, 40}, n = 64, k = 72, group = 32, groups = 3, per_word = 8;
   Quantized q = Quantized::make(rng, CodeType::kU4, scale, n, k, group, true);
-  for (int r = rows[0]; r < n; ++r)  // the second module: a scale for 16 rows
+  std::vector<int> row_order(rows[1]);
+  for (int i = 0; i < rows[1]; ++i) row_order[i] = i;
+  std::shuffle(row_order.begin(), row_order.end(), rng);
+  const std::vector<double> module_scales = q.scales;
+  for (int r = 0; r < rows[1]; ++r)  // the second module: a scale for 16 of its rows
     for (int g = 0; g < groups; ++g)
-      q.scales[static_cast<size_t>(r) * groups + g] =
-          q.scales[static_cast<size_t>(r - (r - rows[0]) % 16) * groups + g];
+      q.scales[static_cast<size_t>(rows[0] + r) * groups + g] =
+          module_scales[static_cast<size_t>(rows[0] + row_order[r] / 16 * 16) * groups + g];
   DeviceArray<u32> codes(gpu, std::vector<u32>(q.stored_codes(interleave).size()));
   TypedArray scales(gpu, std::vector<double>(q.stored_scales(interleave).size(), 0.0), scale);
   DeviceArray<unsigned char> zeros(gpu, std::vector<unsigned char>(q.stored_zeros(interleave).size()));
   std::vector<int> order(k);
   for (int i = 0; i < k; ++i) order[i] = i;
   std::shuffle(order.begin(), order.end(), rng);
-  DeviceArray<int> device_order(gpu, order);
+  DeviceArray<int> device_order(gpu, order), device_row_order(gpu, row_order);
   int first = 0;
   for (int part = 0; part < 2; ++part) {
     const int count = rows[part];
     std::vector<u32> packed(static_cast<size_t>(k / per_word) * count),
         packed_zeros(static_cast<size_t>(groups) * (count / per_word));
     for (int r = 0; r < count; ++r) {
+      const int row = part ? row_order[r] : r;
       for (int i = 0; i < k; ++i) {
         const int column = part ? order[i] : i;
-        packed[static_cast<size_t>(column / per_word) * count + r] |= q.codes[static_cast<size_t>(first + r) * k + i]
+        packed[static_cast<size_t>(column / per_word) * count + row] |= q.codes[static_cast<size_t>(first + r) * k + i]
                                                                       << (column % per_word * 4);
       }
       for (int g = 0; g < groups; ++g)
-        packed_zeros[static_cast<size_t>(g) * (count / per_word) + r / per_word] |=
-            ((q.zeros[static_cast<size_t>(first + r) * groups + g] + 15) & 15) << (r % per_word * 4);
+        packed_zeros[static_cast<size_t>(g) * (count / per_word) + row / per_word] |=
+            ((q.zeros[static_cast<size_t>(first + r) * groups + g] + 15) & 15) << (row % per_word * 4);
     }
     const int block = part ? 16 : 1, scale_rows = (count + block - 1) / block;
     std::vector<double> values;
     for (int r = 0; r < scale_rows; ++r)
-      for (int g = 0; g < groups; ++g) values.push_back(q.scales[static_cast<size_t>(first + r * block) * groups + g]);
+      for (int g = 0; g < groups; ++g) values.push_back(module_scales[static_cast<size_t>(first + r * block) * groups + g]);
     std::vector<uint8_t> scale_bytes = encode(values, scale);
     scale_bytes.insert(scale_bytes.begin(), 1, 0);
     DeviceArray<u32> source(gpu, packed), source_zeros(gpu, packed_zeros);
@@ -154,8 +159,9 @@ void check_repack(const Kernel& kernel, Rng& rng, i64 interleave, Outcome& outco
         zero_view{source_zeros.get(), 4, 4, per_word, 1, 1, count / per_word, 0, 1, 1};
     const ScaleView scale_view{
         source_scales.ptr<char>() + 1, static_cast<i64>(scale), block, groups, 1, 1.0, nullptr, nullptr, 1, 0.0};
-    kernel.launch(RepackArgs{code_view, zero_view, scale_view, part ? device_order.get() : nullptr, codes.get(),
-                             scales.ptr(), zeros.get(), count, k, group, 4, first, interleave},
+    kernel.launch(RepackArgs{code_view, zero_view, scale_view, part ? device_order.get() : nullptr,
+                             part ? device_row_order.get() : nullptr, codes.get(), scales.ptr(), zeros.get(), count, k, group, 4,
+                             first, interleave},
                   1, (first + count + 15) / 16 * 16 - first / 16 * 16);
     first += count;
   }
@@ -184,25 +190,27 @@ void test_group_order(const Kernel& kernel, Rng& rng, Outcome& outcome) {
 
 void test_gather_columns(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
-  const int rows = 5, width = 300, stride = 310, bucket = rows + 2;
-  const std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, ScalarType::kF32);
-  std::vector<int> order(width);
-  for (int i = 0; i < width; ++i) order[i] = i;
-  std::shuffle(order.begin(), order.end(), rng);
-  TypedArray device_x(gpu, x, ScalarType::kF32);
-  DeviceArray<int> device_order(gpu, order);
-  DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * width);
-  const auto counts = make_counts(gpu, rows, 1, 1);
-  kernel.launch(
-      GatherColumnsArgs{counts.get(), device_x.ptr<float>(), device_order.get(), out.get(), kRowsTokens, width, stride},
-      width, bucket);
-  const std::vector<float> result = out.values();
-  for (int r = 0; r < bucket; ++r)
-    for (int i = 0; i < width; ++i) {
-      const float found = result[static_cast<size_t>(r) * width + i];
-      outcome.exact(r < rows ? found == x[static_cast<size_t>(r) * stride + order[i]] : std::isnan(found),
-                    "gathered columns differ");
-    }
+  const ScalarType operand = kernel.instance->operand;
+  for (const auto& [rows, width, stride] : {std::array{5, 301, 310}, std::array{1, 2080, 2080}, std::array{9, 96, 100}}) {
+    const int bucket = rows + 2;
+    const std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, operand);
+    std::vector<int> order(width);
+    for (int i = 0; i < width; ++i) order[i] = i;
+    std::shuffle(order.begin(), order.end(), rng);
+    TypedArray device_x(gpu, x, operand), out(gpu, static_cast<size_t>(bucket) * width, operand);
+    DeviceArray<int> device_order(gpu, order);
+    const auto counts = make_counts(gpu, rows, 1, 1);
+    kernel.launch(
+        GatherColumnsArgs{counts.get(), device_x.ptr(), device_order.get(), out.ptr(), kRowsTokens, width, stride},
+        width, bucket);
+    const std::vector<double> result = out.values();
+    for (int r = 0; r < bucket; ++r)
+      for (int i = 0; i < width; ++i) {
+        const double found = result[static_cast<size_t>(r) * width + i];
+        outcome.exact(r < rows ? found == x[static_cast<size_t>(r) * stride + order[i]] : std::isnan(found),
+                      "gathered columns differ");
+      }
+  }
 }
 
 // Equal to the last bit: the product is rounded to float32 (where it is not exact), then to the operand type.

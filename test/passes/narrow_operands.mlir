@@ -16,6 +16,9 @@
 // RUN: sed -e 's/TARGET/sm_13/' %s | not llmc-opt --narrow-operands 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // UNKNOWN: error: unknown target 'sm_13'; known targets: sm_60, sm_61
 
+#codes = #llm.packed<key = "c", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 16, lineStride = 1>
+#scales = #llm.scales<key = "s", type = f16, rowBlock = 1, rowStride = 1, groupStride = 16>
+
 module attributes {llm.target = "TARGET", llm.activations = "ACTIVATIONS", llm.gemm = "GEMM"} {
 
 // fp16 weights: fp16 operands wherever there are tensor cores.
@@ -98,5 +101,28 @@ func.func @stays_float32(%x: tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf3
   // An operand that no kernel can store narrower: what a linear gives.
   %z = llm.linear %y, %w : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
   return %b, %q, %h, %v, %z : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x8xf32>
+}
+
+// Codes whose columns are in another order: what is gathered is narrowed where it is produced, if all that read it take the type.
+// CHECK-LABEL: @ordered
+// F16: llm.rms_norm {{.*}} -> tensor<?x64xf16>
+// F16: llm.gather_columns {{.*}} -> tensor<?x64xf16>
+// BF16: llm.rms_norm {{.*}} -> tensor<?x64xf16>
+// BF16: llm.gather_columns {{.*}} -> tensor<?x64xf16>
+// F32: llm.rms_norm {{.*}} -> tensor<?x64xf32>
+// F32: llm.gather_columns {{.*}} -> tensor<?x64xf32>
+// CHECK: llm.rms_norm {{.*}} -> tensor<?x64xf32>
+// CHECK: llm.gather_columns {{.*}} -> tensor<?x64xf32>
+func.func @ordered(%x: tensor<?x64xf32>) -> (tensor<?x16xf32>, tensor<?x64xf32>) {
+  %nw = llm.weight [#llm.part<"n" rows 0 to 64 cols 0 to 1>] : tensor<64xf16>
+  %g = llm.weight [#llm.part<"g" rows 0 to 64 cols 0 to 1>] : tensor<64xi32>
+  %w = llm.weight [#llm.quantized_part<rows = 16, codes = #codes, scales = #scales, groupOf = "g">]
+      : tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>
+  %n = llm.rms_norm %x, %nw {eps = 1.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf16>) -> tensor<?x64xf32>
+  %ns = llm.gather_columns %n by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<64xi32>) -> tensor<?x64xf32>
+  %y = llm.linear %ns, %w : (tensor<?x64xf32>, tensor<16x64x!llm.quantized<u4, group 32, scale f16, ordered>>) -> tensor<?x16xf32>
+  %m = llm.rms_norm %x, %nw {eps = 2.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf16>) -> tensor<?x64xf32>
+  %ms = llm.gather_columns %m by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<64xi32>) -> tensor<?x64xf32>
+  return %y, %ms : tensor<?x16xf32>, tensor<?x64xf32>
 }
 }

@@ -22,7 +22,7 @@ module attributes {llm.target = "x86-64-v3"} {
 // CHECK: exec.program @program_init "init"
 // CHECK: exec.launch @group_order_serial grid [1, 1, 1] (read %a.g_idx, write %[[O:.*]], 64, 32)
 // The second module begins at row 24, inside of the second block of 16 rows.
-// CHECK: exec.launch @repack_block__w_f16 grid [1, 2, 1] (read %a.qweight, 4, 4, 8, 1, 24, 1, 0, 0, 0, read %a.qzeros, 4, 4, 8, 1, 1, 3, 0, 1, 1, read %a.scales, 1, 1, 1, 24, 1.000000e+00, null, null, 1, 0.000000e+00, read %[[O]], write %[[W:.*]], write %[[W]] + 1536, write %[[W]] + 1792, 24, 64, 32, 4, 0, 16)
+// CHECK: exec.launch @repack_block__w_f16 grid [1, 2, 1] (read %a.qweight, 4, 4, 8, 1, 24, 1, 0, 0, 0, read %a.qzeros, 4, 4, 8, 1, 1, 3, 0, 1, 1, read %a.scales, 1, 1, 1, 24, 1.000000e+00, null, null, 1, 0.000000e+00, read %[[O]], null, write %[[W:.*]], write %[[W]] + 1536, write %[[W]] + 1792, 24, 64, 32, 4, 0, 16)
 // CHECK: exec.launch @repack_block__w_f16 grid [1, 2, 1] (read %b.qweight, {{.*}} write %{{.*}} + 1792, 24, 64, 32, 4, 24, 16)
 // WEIGHTS-DAG: exec.weight @"a.qweight+1"{{.*}}48 x 64 x !llm.quantized<u4, group 32, scale f16, zeros, ordered> {bytes = 2048 : i64, layout = "quantized"}
 // WEIGHTS-DAG: exec.weight @a.g_idx {{.*}} 64 x 1 x i32 {bytes = 256 : i64, layout = "order"}

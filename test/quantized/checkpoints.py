@@ -6,6 +6,7 @@ Every form that llmc reads is there once at least. Codes, zero points and scales
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import random
@@ -14,14 +15,31 @@ import struct
 import packing
 from packing import Draw, Tensor, floats
 
-VOCAB, HIDDEN, INNER, HEAD_DIM, HEADS, KV_HEADS, LAYERS, POSITIONS = 64, 64, 192, 32, 2, 1, 2, 24
+VOCAB, LAYERS = 64, 2
 QUERY_GAIN = 2.0  # attention scores of standard deviation 1 and more
 
-SHAPES = {
-    "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN), "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
-    "self_attn.v_proj": (KV_HEADS * HEAD_DIM, HIDDEN), "self_attn.o_proj": (HIDDEN, HEADS * HEAD_DIM),
-    "mlp.gate_proj": (INNER, HIDDEN), "mlp.up_proj": (INNER, HIDDEN), "mlp.down_proj": (HIDDEN, INNER),
-}
+
+@dataclasses.dataclass
+class Shape:
+    hidden: int = 64
+    inner: int = 192
+    head_dim: int = 32
+    heads: int = 2
+    kv_heads: int = 1
+    positions: int = 24
+
+    def modules(self):
+        """(outputs, inputs) by name."""
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "self_attn.q_proj": (queries, self.hidden), "self_attn.k_proj": (keys, self.hidden), "self_attn.v_proj": (keys, self.hidden),
+            "self_attn.o_proj": (self.hidden, queries), "mlp.gate_proj": (self.inner, self.hidden), "mlp.up_proj": (self.inner, self.hidden),
+            "mlp.down_proj": (self.hidden, self.inner),
+        }
+
+
+SMALL = Shape()
+HEADS_OF_64 = Shape(hidden=128, head_dim=64, positions=40)  # what kernels of the emulator are made for; more tokens than those for few take
 SHARED_INPUT = {"self_attn.k_proj": "self_attn.q_proj", "self_attn.v_proj": "self_attn.q_proj", "mlp.up_proj": "mlp.gate_proj"}
 
 
@@ -33,7 +51,9 @@ def dense(draw, dtype):
 class Model:
     """One checkpoint. `pack(name, draw)` gives a module's tensors and weights, or None where it is dense."""
 
-    def __init__(self, name, config, pack, dtype="F16", family="llama", bias=False, zero_bias=False, lm_head=False, side_file=None):
+    def __init__(self, name, config, pack, dtype="F16", family="llama", bias=False, zero_bias=False, lm_head=False, side_file=None,
+                 shape=SMALL):
+        self.shape = shape
         self.name, self.pack, self.dtype, self.family, self.bias = name, pack, dtype, family, bias
         self.zero_bias, self.lm_head, self.side_file = zero_bias, lm_head, side_file
         self.quantization = config
@@ -41,10 +61,11 @@ class Model:
 
     def config(self):
         names = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+        shape = self.shape
         return {
-            "architectures": [names[self.family]], "model_type": self.family, "vocab_size": VOCAB, "hidden_size": HIDDEN,
-            "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-            "head_dim": HEAD_DIM, "hidden_act": "silu", "max_position_embeddings": POSITIONS, "rms_norm_eps": 1e-5,
+            "architectures": [names[self.family]], "model_type": self.family, "vocab_size": VOCAB, "hidden_size": shape.hidden,
+            "intermediate_size": shape.inner, "num_hidden_layers": LAYERS, "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head_dim, "hidden_act": "silu", "max_position_embeddings": shape.positions, "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0, "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
         }
 
@@ -67,20 +88,21 @@ class Model:
             packed.update({f"{name}.{suffix}": tensor for suffix, tensor in tensors.items()})
             plain[f"{name}.weight"] = floats(packing.flat(weights), [n, k], "F32")
 
-        embedding = [packing.rounded(rng.gauss(0, 1), self.dtype) for _ in range(VOCAB * HIDDEN)]
-        both("model.embed_tokens.weight", embedding, [VOCAB, HIDDEN], self.dtype)
+        hidden = self.shape.hidden
+        embedding = [packing.rounded(rng.gauss(0, 1), self.dtype) for _ in range(VOCAB * hidden)]
+        both("model.embed_tokens.weight", embedding, [VOCAB, hidden], self.dtype)
         for layer in range(LAYERS):
             prefix = f"model.layers.{layer}."
             for norm in ("input_layernorm", "post_attention_layernorm"):
-                vector(prefix + norm + ".weight", HIDDEN, 0.7, 1.3)
-            for name, (n, k) in SHAPES.items():
+                vector(prefix + norm + ".weight", hidden, 0.7, 1.3)
+            for name, (n, k) in self.shape.modules().items():
                 module(prefix + name, n, k, QUERY_GAIN if name[-6] in "qk" else 1.0, True)
                 if self.bias and name[-6:] in ("q_proj", "k_proj", "v_proj"):
                     vector(prefix + name + ".bias", n, -0.5, 0.5)
                 if self.zero_bias:
                     packed[prefix + name + ".bias"] = floats([0.0] * n, [n], self.dtype)
-        vector("model.norm.weight", HIDDEN, 0.7, 1.3)
-        module("lm_head", VOCAB, HIDDEN, 2.0, self.lm_head)
+        vector("model.norm.weight", hidden, 0.7, 1.3)
+        module("lm_head", VOCAB, hidden, 2.0, self.lm_head)
         return packed, plain
 
     def order(self, name, draw, group, shared):
@@ -160,13 +182,18 @@ def models():
         Model("bnb_nf4", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, every(packing.bnb4), dtype="BF16"),
         Model("bnb_nf4_nested", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}, every(packing.bnb4, nested=True), dtype="BF16"),
         Model("bnb_fp4", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, every(packing.bnb4, kind="fp4", block=32)),
+        Model("bnb_nf4_d64", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}, every(packing.bnb4, nested=True), shape=HEADS_OF_64),
+        Model("bnb_fp4_d64", {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, every(packing.bnb4, kind="fp4", block=32), shape=HEADS_OF_64),
         Model("bnb_int8", {"quant_method": "bitsandbytes", "load_in_8bit": True}, every(packing.bnb8)),
     ]
 
     # Columns in the order of activations: q, k and v with one order, or each with its own, which leaves them unmerged.
-    for name, shared in (("gptq_act_order", True), ("gptq_act_order_apart", False)):
-        model = Model(name, gptq_config(desc_act=True), None)
-        model.pack = lambda m, draw, model=model, shared=shared: packing.gptq(draw, group_of=model.order(m, draw, 32, shared))
+    for name, bits, group, shared, shape in (
+            ("gptq_act_order", 4, 32, True, SMALL), ("gptq_act_order_apart", 4, 32, False, SMALL),
+            ("gptq_act_order_d64", 4, 32, True, HEADS_OF_64), ("gptq_8bit_act_order_d64", 8, 64, False, HEADS_OF_64)):
+        model = Model(name, gptq_config(desc_act=True, bits=bits, group_size=group), None, shape=shape)
+        model.pack = lambda m, draw, model=model, bits=bits, group=group, shared=shared: packing.gptq(
+            draw, bits=bits, group=group, group_of=model.order(m, draw, group, shared))
         list_of.append(model)
     ordered = Model("ct_packed_act_order", ct_config("pack-quantized", actorder="group"), None, dtype="BF16")
     ordered.pack = lambda m, draw: packing.ct_packed(draw, group_of=ordered.order(m, draw, 32, True))

@@ -54,7 +54,7 @@ def make_golden(model, folder):
     model.write(folder)
     dense = folder / f"{model.name}.dense"
     generator = np.random.default_rng(sum(map(ord, model.name)))
-    ids = generator.integers(3, checkpoints.VOCAB, checkpoints.POSITIONS).tolist()
+    ids = generator.integers(3, checkpoints.VOCAB, model.shape.positions).tolist()
     float64 = reference.load(dense)
     expected = reference.logits(float64, ids)
     np.save(HERE / f"{model.name}.npy", expected.float().numpy())

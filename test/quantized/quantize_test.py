@@ -81,7 +81,7 @@ def main():
         for old in folder.iterdir():
             old.unlink()
     ids = args.out / "ids.json"
-    ids.write_text(json.dumps([(7 * i + 3) % checkpoints.VOCAB for i in range(checkpoints.POSITIONS)]))
+    ids.write_text(json.dumps([(7 * i + 3) % checkpoints.VOCAB for i in range(checkpoints.SMALL.positions)]))
     failed = 0
     for scheme, dtype in CASES:
         model = DenseModel(scheme, dtype, (scheme, dtype) in HEADS)

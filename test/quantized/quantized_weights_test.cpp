@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -91,12 +92,18 @@ struct Stored {
   }
 };
 
-// Whether the weight is `dense`, its columns in this order (null: in their own).
-bool equal(const Stored& stored, const std::vector<std::byte>& dense, const int32_t* order, int middle) {
+// Columns (or rows) of a source; without entries in their own order.
+using Order = std::span<const int32_t>;
+
+uint64_t source_of(const Order& order, uint64_t i) { return order.empty() ? i : static_cast<uint64_t>(order[i]); }
+
+// Whether the weight is `dense`, its rows and columns in these orders.
+bool equal(const Stored& stored, const std::vector<std::byte>& dense, const Order& rows, const Order& columns, int middle) {
+  if ((!rows.empty() && rows.size() != stored.w.rows) || (!columns.empty() && columns.size() != stored.w.cols)) return false;
   for (uint64_t r = 0; r < stored.w.rows; ++r) {
     for (uint64_t c = 0; c < stored.w.cols; ++c) {
       float expected;
-      std::memcpy(&expected, dense.data() + 4 * (r * stored.w.cols + (order ? static_cast<uint64_t>(order[c]) : c)), 4);
+      std::memcpy(&expected, dense.data() + 4 * (source_of(rows, r) * stored.w.cols + source_of(columns, c)), 4);
       const float found = stored.weight(r, c, middle);
       if (found != expected) return false;  // 0 and -0 are the same weight
     }
@@ -112,10 +119,10 @@ int test_plan(const std::string& path, const std::string& dense_folder) {
     return 1;
   }
   const fb::TargetT& target = *(*plan)->index().targets[0];
-  std::vector<const int32_t*> orders = {nullptr};
+  std::vector<Order> orders = {{}};
   for (const auto& w : target.weights)
     if (w->layout == fb::WeightLayout::order)
-      orders.push_back(reinterpret_cast<const int32_t*>((*plan)->stored(static_cast<uint32_t>(w->segment)).data()));
+      orders.emplace_back(reinterpret_cast<const int32_t*>((*plan)->stored(static_cast<uint32_t>(w->segment)).data()), w->rows);
   int checked = 0, failed = 0;
   for (const auto& w : target.weights) {
     if (w->layout != fb::WeightLayout::quantized) continue;
@@ -125,8 +132,9 @@ int test_plan(const std::string& path, const std::string& dense_folder) {
     bool good = false;
     if (tensor) {
       const auto values = dense->read(*tensor);
-      for (const int32_t* order : orders)
-        for (int middle : {2, 4, 8, 128}) good |= values && equal(stored, *values, order, middle);
+      for (const Order& rows : orders)
+        for (const Order& columns : orders)
+          for (int middle : {2, 4, 8, 128}) good |= values && equal(stored, *values, rows, columns, middle);
     }
     ++checked;
     if (good) continue;

@@ -35,7 +35,7 @@ FORCED = {
     "persistent_r16": (HOPPER, {F16_MODEL: ["persistent=f16_r16"], BF16_MODEL: ["persistent=bf16_r16"]}),
 }
 STEP_TOKENS = {"persistent_r8": 8, "persistent_r16": 16}  # the longest steps of these kernels; else LONGEST_STEP
-OPTIONAL_PASSES = ["canonicalize", "cse", "merge-qkv", "merge-gate-up", "fuse-glu", "fuse-rope-kv-write", "fuse-add-rms-norm"]
+OPTIONAL_PASSES = ["canonicalize", "cse", "merge-qkv", "merge-gate-up", "fuse-glu", "order-glu-rows", "fuse-rope-kv-write", "fuse-add-rms-norm"]
 
 
 def run(command):

@@ -591,6 +591,15 @@ func.func @gather_columns_width(%x: tensor<?x64xf32>) {
 
 // -----
 
+func.func @gather_columns_type(%x: tensor<?x64xf32>) {
+  %g = llm.weight [#llm.part<"g" rows 0 to 64 cols 0 to 1>] : tensor<64xi32>
+  // expected-error @+1 {{operand and result must have one element type}}
+  %y = llm.gather_columns %x by %g {group = 32 : i64} : (tensor<?x64xf32>, tensor<64xi32>) -> tensor<?x64xf16>
+  return
+}
+
+// -----
+
 // expected-error @+1 {{int8 rows have groups of a multiple of 32 columns, found 16}}
 func.func private @int8_group(!llm.int8_rows<group 16, bits 4>)
 
