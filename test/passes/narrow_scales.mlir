@@ -11,7 +11,7 @@
 // The operands follow, and kernels read codes as fragments.
 // RUN: sed -e 's/TARGET/sm_90/' -e 's/MODEL/bf16/' %s | llmc-opt --narrow-scales --narrow-operands --fuse-epilogues --select-kernels | FileCheck %s --check-prefix=CHOSEN
 // CHOSEN: llm.fused_linear {{.*}}variant = "units4_bf16_r8"
-// CHOSEN: llm.fused_linear {{.*}}variant = "units8_bf16_r8"
+// CHOSEN: llm.fused_linear {{.*}}variant = "{{units8|gemv}}_bf16_r8"
 
 #codes4 = #llm.packed<key = "c4", wordBytes = 4, bits = 4, unitValues = 8, unitWords = 1, wordStride = 1, lineStride = 8>
 #codes8 = #llm.packed<key = "c8", wordBytes = 4, bits = 8, unitValues = 4, unitWords = 1, wordStride = 1, lineStride = 16>
