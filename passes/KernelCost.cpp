@@ -75,8 +75,10 @@ double paced_us(const Target& target, const Variant& v, const KernelShape& s, co
   const double activations = converts ? pace.row_us * static_cast<double>(s.rows) * depth : 0;
   // A block's first bytes take about half as long as a launch, behind the barriers of a ring as long.
   const double start = target.launch_us * (v.waits_itself ? 1 : 0.5);
-  return target.launch_us + start + activations + static_cast<double>(most / pace.at_once) * pass(pace.at_once) + pass(most % pace.at_once) +
-         static_cast<double>(most) * pace.tile_us + join_us(target, v, 1);
+  // The scales of the tokens behind a norm are computed one after the other, beside the products.
+  const double scales = s.code ? 0 : pace.row_us * static_cast<double>(s.rows);
+  const double passes = static_cast<double>(most / pace.at_once) * pass(pace.at_once) + pass(most % pace.at_once);
+  return target.launch_us + start + activations + std::max(passes, scales) + static_cast<double>(most) * pace.tile_us + join_us(target, v, 1);
 }
 
 constexpr double kFastestBlock = 4;  // what one block reads at most, in shares of an SM

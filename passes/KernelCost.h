@@ -17,7 +17,9 @@ struct Pace {
   double busy_us = 0;        // 1024 columns of a tile where all SMs are at work: instructions, power
   double tile_us = 0;        // from a tile's last product to its results in memory
   double group_columns = 0;  // columns of K that take as long as the end of a group of codes
-  double row_us = 0;         // 1024 columns of a row of activations, which a block brings into the type that it multiplies
+  // Of codes: 1024 columns of a row of activations, which a block brings into the type that it multiplies. Else: the scale of a row behind a norm,
+  // while products go on.
+  double row_us = 0;
 };
 
 struct KernelPace {
