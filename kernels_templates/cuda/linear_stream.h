@@ -65,6 +65,15 @@ struct StreamOutputs {
     return in;
   }
 
+  // The sum over all warps, in their order.
+  KERNEL_FN static float total_of(const Job& job, const float* partial) {
+    const float* sums = partial + (job.exists ? job.token * kPartialStride + job.u * kUnit + job.lane : 0);
+    float total = sums[0];
+#pragma unroll
+    for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
+    return total;
+  }
+
   // The sums of all warps to memory.
   template <typename W, typename A, typename KV, Epilogue Kind, typename Args>
   KERNEL_FN static void finish(const Args& args, const Inputs<W>& in, const float* partial, const float* scale,
@@ -72,11 +81,7 @@ struct StreamOutputs {
 #pragma unroll
     for (int j = 0; j < kJobs; ++j) {
       const Job job(j, rows, first, end);
-      const float* sums = partial + (job.exists ? job.token * kPartialStride + job.u * kUnit + job.lane : 0);
-      float total = sums[0];
-#pragma unroll
-      for (int p = 1; p < KWarps; ++p) total += sums[p * kPartial];
-      finish_unit<W, A, KV, Kind>(args, in.of_job[j], total * scale[job.exists ? job.token : 0], row0 + job.token,
+      finish_unit<W, A, KV, Kind>(args, in.of_job[j], total_of(job, partial) * scale[job.exists ? job.token : 0], row0 + job.token,
                                   job.unit, job.exists, job.lane, places);
     }
   }

@@ -13,6 +13,17 @@
 #include "cuda/rms_norm.h"
 #include "cuda/rope.h"
 
+// Where the entries of the step's tokens stand. That changes with the KV group only: not on the way between a sum and the cache.
+template <typename Shared>
+KERNEL_FN void find_places(const LinearRopeArgs& args, const Shared& shared, int rows) {
+  constexpr int kThreads = kStreamWarps * kWarp;
+  if (*shared.places_table == args.kv.block_table) return;
+  body_sync(kThreads);
+  if (threadIdx.x < static_cast<u32>(rows)) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
+  if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
+  body_sync(kThreads);
+}
+
 // The units of a linear phase that this block takes, up to the stage that ends it.
 template <typename W, typename A, typename KV, Epilogue Kind, typename Args, typename Shared>
 KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const StepRows& step_rows, u32 scale_parity,
@@ -21,15 +32,7 @@ KERNEL_FN void persistent_linear(const Args& args, const Shared& shared, const S
   constexpr int kThreads = kStreamWarps * kWarp;
   const FusedLinearArgs& linear = linear_of(args);
   const int rows = step_rows.of(linear.row_count);
-  if constexpr (Kind == Epilogue::kRope) {
-    // They change with the KV group only: not on the way between a sum and the cache.
-    if (*shared.places_table != args.kv.block_table) {
-      body_sync(kThreads);
-      if (threadIdx.x < static_cast<u32>(rows)) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
-      if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
-      body_sync(kThreads);
-    }
-  }
+  if constexpr (Kind == Epilogue::kRope) find_places(args, shared, rows);
   float* partial = reinterpret_cast<float*>(shared.scratch);
   Stream sums;
   while (true) {

@@ -200,19 +200,10 @@ KERNEL_FN void exchange_linear(const PersistentArgs& persistent, const Args& arg
   const FusedLinearArgs& linear = linear_of(args);
   const int rows = step_rows.of(linear.row_count);
   const PhaseLinks links = shared.link(p);
-  if constexpr (Kind == Epilogue::kRope) {
-    // They change with the KV group only: not on the way between a sum and the cache.
-    if (*shared.places_table != args.kv.block_table) {
-      body_sync(kThreads);
-      if (threadIdx.x < static_cast<u32>(rows)) shared.places[threadIdx.x] = KvPlace::of(args.kv, args, threadIdx.x);
-      if (threadIdx.x == 0) *shared.places_table = args.kv.block_table;
-      body_sync(kThreads);
-    }
-  }
+  if constexpr (Kind == Epilogue::kRope) find_places(args, shared, rows);
   gather_operands<A>(linear, p > 0 ? persistent.exchange[part_of_input(shared.phase(p - 1))] : nullptr, links.input, rows, shared.operands);
 
-  const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4, run = warp / 2;
-  const u32 weight_offset = row * kBoxRowBytes + run * 128 + ((warp % 2 * 4 + lane % 4) ^ (row % 2 * 4 + run)) * 16;
+  const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4, weight_offset = box_offset();
   const char* token = shared.operands + (row < static_cast<u32>(rows) ? row : 0) * operand_stride(linear.k) + warp * 64 + lane % 4 * 16;
   float* partial = reinterpret_cast<float*>(shared.scratch);
   static_assert(Stream::kJobs == 1, "a job a half warp");
@@ -245,11 +236,7 @@ KERNEL_FN void exchange_linear(const PersistentArgs& persistent, const Args& arg
     }
     body_sync(kThreads);
     mbarrier_wait(shared.scaled, p & 1);
-    const float* of_job = partial + (job.exists ? job.token * Stream::kPartialStride + job.u * Stream::kUnit + job.lane : 0);
-    float total = of_job[0];
-#pragma unroll
-    for (int w = 1; w < kStreamWarps; ++w) total += of_job[w * Stream::kPartial];
-    finish_unit<W, A, KV, Kind>(args, inputs, total * shared.scale[job.exists ? job.token : 0], job.token, job.unit, job.exists, job.lane,
+    finish_unit<W, A, KV, Kind>(args, inputs, Stream::total_of(job, partial) * shared.scale[job.exists ? job.token : 0], job.token, job.unit, job.exists, job.lane,
                                 shared.places, sink);
     body_sync(kThreads);
   }

@@ -9,6 +9,12 @@
 // The sixteen rows of a unit are two boxes, as its halves may lie far from each other.
 constexpr int kBoxRows = 8, kBoxRun = 64, kBoxRowBytes = kStreamDepth * 2, kBoxBytes = kBoxRows * kBoxRowBytes;
 
+// Of a lane's eight values within a box: warp w has columns 32 * w to 32 * w + 31; eight lanes read two rows of them without a bank conflict.
+KERNEL_FN u32 box_offset() {
+  const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4, run = warp / 2;
+  return row * kBoxRowBytes + run * 128 + ((warp % 2 * 4 + lane % 4) ^ (row % 2 * 4 + run)) * 16;
+}
+
 template <int Units, int TokenTiles>
 struct BoxTile : StreamSums<Units, TokenTiles> {
   using Sums = StreamSums<Units, TokenTiles>;
@@ -18,12 +24,7 @@ struct BoxTile : StreamSums<Units, TokenTiles> {
 
   u32 offset;  // of this lane's eight values within a box
 
-  // Warp w has columns 32 * w to 32 * w + 31; eight lanes read two rows of them without a bank conflict.
-  KERNEL_FN BoxTile() {
-    const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, row = lane / 4, run = warp / 2;
-    offset = row * kBoxRowBytes + run * 128 + ((warp % 2 * 4 + lane % 4) ^ (row % 2 * 4 + run)) * 16;
-    this->clear();
-  }
+  KERNEL_FN BoxTile() : offset(box_offset()) { this->clear(); }
 
   // Adds the products of a stage, and arrives at `empty` when it is read. Tokens that do not exist give sums that nobody reads.
   template <typename W>
