@@ -94,6 +94,7 @@ struct Variant {
   bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
   int operand_bytes = 0;   // persistent: of shared memory for the tokens of a layer, 64 bytes and 512 for every 256 columns each; 0: it keeps none
+  int head_chunk = 0;  // attention: a block takes up to so many query heads, all of one KV head; 0: one
   int cluster = 1;  // consecutive blocks along x that run as a cluster, which takes so many row tiles at once, or with k_splits (then as
                     // many) one tile; above 1 only with flat_grid and waits_itself
 };
@@ -118,6 +119,17 @@ constexpr Variant with_fp8_rows(Variant variant) {
 
 // Row tiles are handed out in multiples of it.
 constexpr int row_tile_cluster(const Variant& variant) { return variant.k_splits > 1 ? 1 : variant.cluster; }
+
+// Attention whose blocks take up to `heads` query heads of a KV head.
+constexpr Variant with_head_chunk(Variant variant, int heads) {
+  variant.head_chunk = heads;
+  return variant;
+}
+
+// Blocks of attention along x.
+constexpr int64_t head_tiles(const Variant& v, int64_t heads, int64_t kv_heads) {
+  return v.head_chunk ? kv_heads * ((heads / kv_heads + v.head_chunk - 1) / v.head_chunk) : heads;
+}
 
 // A row for quantized weights with these codes, in that order.
 constexpr Variant with_codes(Variant variant, uint32_t code_types, int interleave = 1) {

@@ -121,7 +121,8 @@ struct FormPersistent : impl::FormPersistentBase<FormPersistent> {
         const int64_t k = integer_slot(mlir::cast<exec::LaunchOp>(launch.getOperation()), kKSlot);
         types.k = std::gcd(types.k, k), types.widest = std::max(types.widest, k);
       }
-      if (linear ? variant->k_multiple % 8 != 0 : variant->tile_rows > 1) return std::nullopt;
+      // A phase has maps of its own.
+      if (linear ? variant->k_multiple % 8 != 0 || variant->x_box_rows : variant->tile_rows > 1) return std::nullopt;
       types.weight_bytes += launch.getBytes()[0];
       if (body == llm_abi::kPhaseAttention) types.head_dim = kernel.getHeadDim();
       // Without per-head norms the type of their weights is float.

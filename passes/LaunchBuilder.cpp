@@ -116,6 +116,7 @@ LaunchBuilder& LaunchBuilder::f(double value) {
 
 void LaunchBuilder::emit(const llm::Variant& v, const KernelShape& shape, const Origin& origin, int64_t z) {
   int64_t grid[3] = {v.tile_cols ? ceil_div(shape.cols, v.tile_cols) : 1, v.tile_rows ? ceil_div(shape.rows, v.tile_rows) : 1, z};
+  if (v.head_chunk) grid[0] = head_tiles(v, shape.cols, shape.k);
   if (v.flat_grid) grid[0] *= ceil_div(grid[1], row_tile_cluster(v)) * row_tile_cluster(v) * v.k_splits, grid[1] = 1;
   exec::KernelOp kernel = symbols_.kernel(v, shape);
   builder_.create<exec::LaunchOp>(builder_.getUnknownLoc(), mlir::FlatSymbolRefAttr::get(kernel), pointers_,

@@ -9,8 +9,7 @@
 // for all of them. Each of four warps takes every fourth run of 16 entries of the split, a page in most layouts, and
 // brings it in through its own ring of cp.async stages, without a block barrier; the warps are merged at the end in a
 // fixed order. Ids of blocks are read a round before the copies that need them. `Stages` are those of head dimension
-// 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads (the grid has one
-// block a head; those beyond the last chunk return), y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
+// 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads, y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
 // (HeadDim + 8) bytes of shared memory.
 //
 // Link: how it is tied to what runs before and behind it. As a launch, by memory that is there when it begins. In a persistent kernel (kEarly) entries of
@@ -36,7 +35,7 @@ KERNEL_FN void attention_decode_mma_after(const AttentionArgs& args, Tile tile, 
   const int head_chunks = (group_heads + kHeads - 1) / kHeads;
   const int kv_head = head_chunks == 1 ? static_cast<int>(tile.x) : static_cast<int>(tile.x) / head_chunks;
   const KvSplit split(args, kv_index, tile.z, most_splits, min_entries);
-  if (token >= tokens || kv_head >= args.kv.kv_heads || static_cast<int>(tile.z) >= split.count) {
+  if (token >= tokens || static_cast<int>(tile.z) >= split.count) {
     link.wait();
     return;
   }

@@ -2,7 +2,7 @@
 // operands. See QuantizedFusedArgs, QuantizedRopeArgs.
 #pragma once
 
-#include "cuda/linear_quantized_wgmma_finish.h"
+#include "cuda/linear_cluster_finish.h"
 #include "cuda/quantized_fragments.h"
 
 // The weight is the 64-row operand of wgmma, unpacked to registers; N tokens are the other one, in shared memory. A
@@ -17,6 +17,7 @@
 // used. 384 threads; QuantizedWgmmaShared::kBytes bytes of shared memory. Boxes
 // of x_map: 64 x N, of w_map (rows of eight, 16-bit elements): 64 x kBoxEights. Sums run in order of k.
 constexpr int kQuantizedStageBlocks = 4;  // of 32 columns
+constexpr int kQuantizedConsumers = 256, kQuantizedFirstConsumer = 128;  // threads
 
 template <typename Code, int Rows64, int N, int GroupBlocks, Epilogue Kind>
 struct QuantizedWgmmaStage {
@@ -37,7 +38,7 @@ struct QuantizedWgmmaStage {
 template <typename Stage, int N, int Stages>
 struct QuantizedWgmmaShared {
   static constexpr int kScales = Stages * Stage::kBytes, kZeros = kScales + Stages * Stage::kScaleBytes;
-  static constexpr int kFinish = kZeros + Stages * Stage::kZeroBytes, kBarriers = kFinish + kQuantizedFinishBytes<N>;
+  static constexpr int kFinish = kZeros + Stages * Stage::kZeroBytes, kBarriers = kFinish + kClusterFinishBytes<N, kQuantizedConsumers>;
   static constexpr int kBytes = kBarriers + 3 * 8 * Stages;
 };
 
@@ -263,7 +264,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
   using Sums = QuantizedWgmmaSums<Code, S, A, Rows64, N, GroupBlocks, Kind>;
   using Stage = typename Sums::Stage;
   using Shared = QuantizedWgmmaShared<Stage, N, Stages>;
-  using Finish = QuantizedFinish<Stage::kUnits, N, Splits, Kind, Args>;
+  using Finish = ClusterFinish<Stage::kUnits, N, Splits, Kind, Args, kQuantizedConsumers, kQuantizedFirstConsumer, 12>;
   static_assert(sizeof(S) == 2 && sizeof(A) == 2, "16-bit scales and operands");
   // Those that a warpgroup takes must be given up by others, or it waits for ever: 384 threads start with 168 each.
   constexpr int kProducerRegisters = 56, kConsumerRegisters = 224, kStartRegisters = 168;
@@ -364,7 +365,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
     registers_grow<kConsumerRegisters>();
     dependency_wait();
     Finish finish(all, tile.number, tile.rank, tile.row0, shared + Shared::kFinish);
-    finish.prepare();
+    finish.template prepare<kQuantizedConsumers, kQuantizedFirstConsumer, 1>();
     Sums sums(tile);
     const BlockGroups group_of(groups.group);
     const auto landed_step = [&](u32 step) {
@@ -385,7 +386,7 @@ KERNEL_FN void quantized_wgmma_tile(const Args& all, Tile grid_tile, char* share
     }
     named_barrier_sync(1, kQuantizedConsumers);  // the ring is read
 #pragma unroll
-    for (int r = 0; r < Rows64; ++r) finish.leave(shared, sums.sum[r], Sums::unit(r));
+    for (int r = 0; r < Rows64; ++r) finish.leave(shared, sums.sum[r], Sums::unit(r) * 16, Sums::unit(r) * 16 + 8);
     const auto inputs = finish.template load_inputs<A>(0);
     if constexpr (Splits > 1) {
       cluster_sync();

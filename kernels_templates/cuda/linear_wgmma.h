@@ -21,9 +21,9 @@ template <int BM, int BN>
 constexpr int kWgmmaColumns = BM == 128 ? BN : BN / 2;  // N of a warpgroup's products
 
 // Rows of a box of w: each block of a cluster copies its share of BN. For glu the two halves of a warpgroup's columns are
-// copied apart, for RoPE 32 dims of a half of a head.
+// copied apart, for RoPE 16 or 32 dims of a half of a head.
 template <int BM, int BN, Epilogue Kind, int Cluster>
-constexpr int kWgmmaBoxRows = Kind == Epilogue::kRope  ? 32
+constexpr int kWgmmaBoxRows = Kind == Epilogue::kRope  ? (kWgmmaColumns<BM, BN> < 64 ? 16 : 32)
                               : Kind == Epilogue::kGlu ? kWgmmaColumns<BM, BN> / 2
                                                        : BN / Cluster;
 
@@ -54,7 +54,7 @@ struct WgmmaRing {
 // Scales of the rows of a tile into shared memory, by 64 threads.
 template <int BM>
 KERNEL_FN void wgmma_row_scales(const FusedLinearArgs& args, float* scale, i64 row0, i64 rows, int thread) {
-  constexpr int kRows = BM / 64, kAhead = 8;
+  constexpr int kRows = BM / 64, kAhead = 32 / kRows;
   float sum[kRows] = {};
   for (i64 part = 0; part < args.square_parts; part += kAhead) {
     float v[kRows][kAhead];

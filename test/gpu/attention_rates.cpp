@@ -45,7 +45,7 @@ double time_batch(const Kernel& kernel, int sequences, int length, int queries, 
                               splits,
                               0.1,
                               arrivals.get()};
-  return kernel.time_us(args, kHeads, b.tokens, splits);
+  return kernel.time_us(args, head_tiles(*kernel.instance->variant, kHeads, kKvHeads), b.tokens, splits);
 }
 
 void time_decode(const Kernel& kernel, Rng& rng, Outcome& outcome) {

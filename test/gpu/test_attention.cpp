@@ -74,7 +74,7 @@ void check_batch(const Kernel& kernel, Rng& rng, const std::vector<int>& lengths
                               scale,
                               arrivals.get()};
   if (instance.variant->blocks_per_sm) kernel.blocks = heads / 2 + 1;  // so that a block takes more than one tile
-  kernel.launch(args, heads, b.tokens + 2, splits);
+  kernel.launch(args, head_tiles(*instance.variant, heads, kv_heads), b.tokens + 2, splits);
   kernel.blocks = 0;
   const std::vector<double> result = out.values();
   for (u32 left : arrivals.values()) outcome.exact(left == 0, "the count of arrivals was not reset");

@@ -1,52 +1,53 @@
-// What follows the sums of linear_quantized_wgmma.h: a block leaves them in shared memory, the blocks of a cluster add
-// them up, each for its share of the tokens, and half a warp finishes 16 rows of the weight for a token
-// (linear_epilogue.h).
+// What follows the sums of kernels whose 64-row operand of wgmma is the weight: a block leaves them in shared memory, the
+// blocks of a cluster that share K add them up, each for its share of the tokens, and half a warp finishes 16 rows of
+// the weight for a token (linear_epilogue.h).
 #pragma once
 
 #include "cuda/linear_epilogue.h"
 #include "cuda/wgmma.h"
 
-constexpr int kQuantizedConsumers = 256;  // threads, behind the first warpgroup
+// What stands in shared memory beside the sums: places in the KV cache, row scales of the tokens, the terms they are
+// summed up from.
+template <int N, int Helpers>
+constexpr int kClusterFinishBytes = N * static_cast<int>(sizeof(KvPlace)) + N * 4 + Helpers * 4;
 
-// What stands in shared memory beside the sums: row scales of the tokens, the terms they are summed up from, places in
-// the KV cache.
-template <int N>
-constexpr int kQuantizedFinishBytes = N * 4 + kQuantizedConsumers * 4 + N * static_cast<int>(sizeof(KvPlace));
-
-template <int Units, int N, int Splits, Epilogue Kind, typename Args>
-struct QuantizedFinish {
+// Threads First to First + Threads - 1 of a block call store(). Each has MaxBatch jobs at once, with Splits sums and inputs.
+template <int Units, int N, int Splits, Epilogue Kind, typename Args, int Threads, int First, int MaxBatch>
+struct ClusterFinish {
   static constexpr int kTokens = (N + Splits - 1) / Splits;  // of this block, fewer of the last
   // [token, row], rows of 4 floats more: the four lanes that hold two tokens each write to different banks.
   static constexpr int kStride = 16 * Units + 4, kPartialBytes = N * kStride * 4;
-  static_assert(kTokens * 2 <= kQuantizedConsumers, "two threads a token");
 
   const Args& all;
   i64 first_unit, row0, rows;  // rows from row0 on
   int first_token;             // of these
-  float* scale;                // [N]
-  float* terms;                // [slices, kTokens]
   KvPlace* place;              // [N]
+  float* scale;                // [N]
+  float* terms;                // one of each thread that prepares
 
-  KERNEL_FN QuantizedFinish(const Args& all, u32 tile, u32 rank, i64 row0, char* shared)
+  // `split` of `tile`.
+  KERNEL_FN ClusterFinish(const Args& all, u32 tile, u32 split, i64 row0, char* shared)
       : all(all),
         first_unit(static_cast<i64>(tile) * Units),
         row0(row0),
         rows(linear_of(all).counts->rows[linear_of(all).row_count] - row0),
-        first_token(static_cast<int>(rank) * kTokens),
-        scale(reinterpret_cast<float*>(shared)),
-        terms(scale + N),
-        place(reinterpret_cast<KvPlace*>(terms + kQuantizedConsumers)) {}
+        first_token(static_cast<int>(split) * kTokens),
+        place(reinterpret_cast<KvPlace*>(shared)),
+        scale(reinterpret_cast<float*>(place + N)),
+        terms(scale + N) {}
 
-  // Row scales and places, while the first weights are on their way.
+  // Row scales and places, by Helpers threads from number FirstHelper on, which have a barrier of their own.
+  template <int Helpers, int FirstHelper, int Barrier>
   KERNEL_FN void prepare() const {
+    static_assert(kTokens <= Helpers, "a thread for each token");
+    constexpr int kSlices = Helpers / kTokens, kAhead = 32;
     const FusedLinearArgs& args = linear_of(all);
-    const int thread = static_cast<int>(threadIdx.x) - (static_cast<int>(blockDim.x) - kQuantizedConsumers);
+    const int thread = static_cast<int>(threadIdx.x) - FirstHelper;
     if constexpr (Kind == Epilogue::kRope) {
-      const int token = first_token + thread - kQuantizedConsumers / 2;
-      if (thread >= kQuantizedConsumers / 2 && token < first_token + kTokens && has(token))
-        place[token] = KvPlace::of(all.rope.kv, all.rope, row0 + token);
+      const int token = first_token + Helpers - 1 - thread;  // by the last threads, which have fewer terms
+      if (token < first_token + kTokens && has(token))
+        place[token] = KvPlace::of(epilogue_of(all).kv, epilogue_of(all), row0 + token);
     }
-    constexpr int kSlices = kQuantizedConsumers / kTokens, kAhead = 16;
     const int slice = thread / kTokens, token = first_token + thread % kTokens;
     float sum = 0.0f;
     for (i64 part = slice; args.squares && part < args.square_parts; part += kSlices * kAhead) {
@@ -60,32 +61,32 @@ struct QuantizedFinish {
       for (int i = 0; i < kAhead; ++i) sum += v[i];
     }
     terms[thread] = sum;
-    named_barrier_sync(1, kQuantizedConsumers);
+    named_barrier_sync(Barrier, Helpers);
     if (thread >= kTokens || token >= N) return;
 #pragma unroll 8
     for (int s = 1; s < kSlices; ++s) sum += terms[s * kTokens + thread];
     scale[token] = args.squares ? inverse_rms(sum, args.k, args.eps) : 1.0f;
   }
 
-  // The sums of a warp for its 16 rows: unit `unit` of the block.
-  KERNEL_FN static void leave(char* shared, const float (&sum)[N / 2], int unit) {
+  // The sums of a warp for its 16 rows: `first` and `second` are the places of its first eight rows and of the others,
+  // unit by unit.
+  KERNEL_FN static void leave(char* shared, const float (&sum)[N / 2], int first, int second) {
     const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-    float* partial = reinterpret_cast<float*>(shared) + 2 * t * kStride + unit * 16 + g;
+    float* partial = reinterpret_cast<float*>(shared) + 2 * t * kStride + g;
 #pragma unroll
-    for (int i = 0; i < N / 2; ++i) partial[(i / 4 * 8 + i % 2) * kStride + i / 2 % 2 * 8] = sum[i];
+    for (int i = 0; i < N / 2; ++i) partial[(i / 4 * 8 + i % 2) * kStride + (i / 2 % 2 ? second : first)] = sum[i];
   }
 
   // Half a warp finishes a unit of a token. Jobs beyond the last token of the block do nothing.
-  static constexpr int kHalfWarps = kQuantizedConsumers / 16, kJobs = (kTokens * Units + kHalfWarps - 1) / kHalfWarps;
-  static constexpr int kMaxBatch = 12, kBatches = (kJobs + kMaxBatch - 1) / kMaxBatch,
+  static constexpr int kHalfWarps = Threads / 16, kJobs = (kTokens * Units + kHalfWarps - 1) / kHalfWarps;
+  static constexpr int kBatches = (kJobs + MaxBatch - 1) / MaxBatch,
                        kBatch = (kJobs + kBatches - 1) / kBatches;
   struct Job {
     int token, unit, lane;
     bool exists;
   };
   KERNEL_FN Job job(int number) const {
-    const int first = (static_cast<int>(blockDim.x) - kQuantizedConsumers) / 16,
-              at = number * kHalfWarps + static_cast<int>(threadIdx.x) / 16 - first;
+    const int at = number * kHalfWarps + static_cast<int>(threadIdx.x - First) / 16;
     const int within = at / Units, unit = at % Units;
     const bool exists = within < kTokens && has(first_token + within) &&
                         column_exists<Kind>(linear_of(all), unit_column<Kind>(first_unit + unit, 0));
