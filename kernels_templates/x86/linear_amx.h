@@ -6,7 +6,7 @@
 
 template <typename W, typename X, i64 kRows, i64 kColumns, i64 kDepth>
 KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
-  const AmxTile t = AmxTile::of(a, tile, a.n, kRows, kColumns);
+  const OutputTile t = OutputTile::of(a, tile, a.n, kRows, kColumns);
   if (t.rows <= 0) return;
   alignas(64) float kept[kRows * kColumns];
   const auto finish = [&](i64 row, i64 block, f32x16 first, f32x16 second) {
@@ -16,13 +16,13 @@ KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
   DensePanels panels = DensePanels::of(a, nullptr, kDepth / kTileK);
   RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
   configure_tiles();
-  amx_products<Neighbours, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  amx_products<Neighbours, Bf16Product, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
   release_tiles();
 }
 
 template <typename Code, typename S, typename X, i64 kRows, i64 kColumns, i64 kDepth>
 KERNEL_FN void linear_quantized_amx(const LinearQuantizedArgs& a, Tile tile) {
-  const AmxTile t = AmxTile::of(a, tile, a.n, kRows, kColumns);
+  const OutputTile t = OutputTile::of(a, tile, a.n, kRows, kColumns);
   if (t.rows <= 0) return;
   using Panels = UnpackedPanels<Code, S>;
   alignas(64) float kept[kRows * kColumns];
@@ -34,6 +34,6 @@ KERNEL_FN void linear_quantized_amx(const LinearQuantizedArgs& a, Tile tile) {
   Panels panels = Panels::of(a, scratch, kDepth / kTileK);
   RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
   configure_tiles();
-  amx_products<Neighbours, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  amx_products<Neighbours, Bf16Product, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
   release_tiles();
 }
