@@ -47,7 +47,7 @@ double at_bucket(const LinearCost& c, const Bucket& b) {
          c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
-// The activations of a product, or those that a launch quantizes.
+// The activations of a product.
 void add_operand(KernelShape& s, mlir::Value x) {
   if (auto int8 = ops::int8_rows_of(x))
     s.int8_group = int8.getGroup(), s.int8_panels = int8.getPanels();
@@ -164,7 +164,7 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::AddRmsNormOp o) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })
-      .Case([&](ops::QuantizeRowsOp o) { add_operand(s, o.getResult()); })
+      .Case([&](ops::QuantizeRowsOp o) { s.int8_panels = ops::int8_rows_of(o.getResult()).getPanels(); })
       .Case([&](ops::LinearOp o) {
         s.weight = scalar_type(element_of(o.getWeight()));
         add_operand(s, o.getX());

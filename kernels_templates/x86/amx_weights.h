@@ -5,7 +5,7 @@
 
 #include "x86/amx.h"
 #include "x86/linear_quantized.h"
-#include "x86/output_tile.h"
+#include "x86/pack.h"
 
 // Where a pair of panels stands in the layer: two blocks of 16 outputs, and columns k .. k + steps * 32.
 struct PanelPlace {
@@ -119,4 +119,15 @@ class UnpackedPanels {
   f32x16 table_;
   PanelPlace place_ = {};
   i64 tile_ = 0, tiles_ = 0, call_ = 0, calls_ = 1, half_ = 0;
+};
+
+// The blocks of 16 weight rows whose outputs a product of 32 x 32 computes: 2 * i and 2 * i + 1 of the layer, or gate
+// and up of block i.
+struct Neighbours {
+  static constexpr i64 kPerStep = 2;  // blocks of outputs
+  KERNEL_FN i64 second(i64 block, i64) { return block + 1; }
+};
+struct GateAndUp {
+  static constexpr i64 kPerStep = 1;
+  KERNEL_FN i64 second(i64 block, i64 blocks) { return block + blocks; }
 };

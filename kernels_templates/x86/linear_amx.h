@@ -16,7 +16,7 @@ KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
   DensePanels panels = DensePanels::of(a, nullptr, kDepth / kTileK);
   RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
   configure_tiles();
-  amx_products<Neighbours, Bf16Product, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  amx_products<Neighbours, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
   release_tiles();
 }
 
@@ -34,6 +34,6 @@ KERNEL_FN void linear_quantized_amx(const LinearQuantizedArgs& a, Tile tile) {
   Panels panels = Panels::of(a, scratch, kDepth / kTileK);
   RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
   configure_tiles();
-  amx_products<Neighbours, Bf16Product, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  amx_products<Neighbours, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
   release_tiles();
 }

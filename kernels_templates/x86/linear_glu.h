@@ -34,7 +34,7 @@ KERNEL_FN void glu_products(const FusedLinearArgs& a, const OutputTile& t, Panel
   };
   RowPanels<X, kRows, kDepth> x(a.x, a.k, t.row, t.rows);
   configure_tiles();
-  amx_products<GateAndUp, Bf16Product, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
+  amx_products<GateAndUp, kDepth>(x, a.k, t.row, t.rows, panels, t.first, t.count, t.blocks, kept, finish);
   release_tiles();
 }
 

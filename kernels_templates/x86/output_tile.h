@@ -16,14 +16,3 @@ struct OutputTile {
     return t;
   }
 };
-
-// The blocks of 16 weight rows that are multiplied together: kPerStep blocks of outputs come from two of them, 2 * i and
-// 2 * i + 1 of the layer, or gate and up of block i.
-struct Neighbours {
-  static constexpr i64 kPerStep = 2;
-  KERNEL_FN i64 second(i64 block, i64) { return block + 1; }
-};
-struct GateAndUp {
-  static constexpr i64 kPerStep = 1;
-  KERNEL_FN i64 second(i64 block, i64 blocks) { return block + blocks; }
-};
