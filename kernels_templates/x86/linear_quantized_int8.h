@@ -7,7 +7,6 @@
 #include "x86/linear_quantized.h"
 
 typedef signed char s8x64 __attribute__((vector_size(64)));
-typedef signed char s8x32 __attribute__((vector_size(32)));
 typedef short s16x32 __attribute__((vector_size(64)));
 typedef short s16x16 __attribute__((vector_size(32)));
 typedef i32 i32x8 __attribute__((vector_size(32)));
