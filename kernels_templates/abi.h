@@ -192,16 +192,16 @@ struct LinearArgs {
 };
 
 // Activations [rows, K] in int8: x[r, k] is about code * scales[r, k / group]. Codes of a row stand as the codes of weights unpack
-// (int8_position in kernels_templates/quantized_weights.h).
+// (int8_position in kernels_templates/quantized_weights.h). x86 has another order for many rows: x86/int8_panels.h.
 struct Int8Rows {
   const signed char* codes;  // [rows, K]
   const float* scales;       // [rows, K / group]
-  const i32* sums;           // [rows, K / group]: of the codes
-  i64 group;
+  const i32* sums;           // [rows, K / 32]: of the codes
+  i64 group;                 // of 32 columns; on x86 a multiple
 };
 
 // Makes them from x: scale = max |x| / 127 over a group, code = x * (127 / max |x|), rounded to the nearest, ties to even; both 0 where no |x|
-// is above 1e-30. Grid: (column tiles, rows); on x86 a block a row. Groups are of 32, 64, ... up to 1024 columns.
+// is above 1e-30. Grid: (column tiles, rows); on x86 a block a row. Groups are of 32 columns, on x86 of a multiple.
 struct QuantizeRowsArgs {
   const StepCounts* counts;
   const float* x;      // [rows, width], rows x_stride elements apart

@@ -99,6 +99,7 @@ KERNEL_FN i64 int8_position(i64 k, i64 bits) {
   return k - i + i % vectors * 4 + i / vectors;
 }
 
+constexpr i64 kInt8SumColumns = 32;  // whose codes are summed (Int8Rows::sums)
 constexpr float kLeastQuantizedMax = 1e-30f;  // below it 127 / max could overflow
 constexpr float kGreatestE4m3 = 448.0f;
 

@@ -89,7 +89,9 @@ struct Variant {
   uint32_t code_types = kNoCode;  // CodeMasks of quantized weights; the weight type is then that of their scales, and k_multiple goes for
                                   // their groups, too
   int interleave = 1;     // the order of the codes that it reads (quantized_weights.h): 1, 8 or 16 rows interleaved
-  int int8_group = 0;      // linear_quantized: takes activations in int8 in groups of so many columns (LinearQuantizedArgs::int8); 0: takes x
+  int int8_group = 0;      // linear_quantized: takes activations in int8 (LinearQuantizedArgs::int8) in groups of so many columns, on x86 of a multiple;
+                           // 0: takes x
+  bool int8_panels = false;  // takes, or makes, them in the order of x86/int8_panels.h
   int int16_columns = 0;   // quantized layers: rounds activations to integers of 15 bits, so many columns of a row to a scale (cuda/quantized_operands.h)
   bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
@@ -143,6 +145,15 @@ constexpr Variant with_int8(Variant variant, uint32_t code_types, int int8_group
   variant = with_codes(variant, code_types, interleave);
   variant.int8_group = int8_group;
   return variant;
+}
+
+// Of activations in int8 in panels: the families linear_quantized, linear_int8_glu, quantize_rows.
+constexpr Variant in_int8_panels(Variant variant) {
+  variant.int8_panels = true;
+  return variant;
+}
+constexpr Variant with_int8_panels(Variant variant, uint32_t code_types) {
+  return in_int8_panels(with_int8(variant, code_types, /*int8_group=*/64, /*interleave=*/16));
 }
 
 // A row that rounds wider operands.

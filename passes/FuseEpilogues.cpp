@@ -56,6 +56,12 @@ class BucketFusion {
     return cublas_ && choose_kernel(target_, work_of(linear, bucket_)->shape, "cublas");
   }
 
+  // Kernels of int8 rows know one epilogue, on whole blocks of 16 outputs.
+  static bool glu_in_int8(ops::LinearOp linear, int64_t half) {
+    constexpr int64_t kBlock = 16;
+    return ops::int8_rows_of(linear.getX()) && !linear.getBias() && half % kBlock == 0;
+  }
+
   // Predicted microseconds of the operation's best kernel, or none.
   std::optional<double> cost(mlir::Operation* op) { return cheapest_us(target_, work_of(op, bucket_)->shape); }
   // Whether `fused` costs no more than what it replaces; erases it otherwise.
@@ -96,7 +102,7 @@ class BucketFusion {
     if (!gate || !up || gate.getX() != up.getX() || gate.getOffset() != 0) return;
     auto linear = gate.getX().getDefiningOp<ops::LinearOp>();
     const int64_t half = width_of(glu.getGate());
-    if (!linear || stays_alone(linear) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
+    if (!linear || (stays_alone(linear) && !glu_in_int8(linear, half)) || static_cast<int64_t>(up.getOffset()) != half || width_of(linear.getResult()) != 2 * half) return;
     for (mlir::Operation* user : linear->getUsers())
       if (user != gate && user != up) return;
     if (!gate->hasOneUse() || !up->hasOneUse() || in_panels(linear.getX()) != in_panels(glu.getResult())) return;

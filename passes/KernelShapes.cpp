@@ -13,7 +13,7 @@ constexpr int kConstant = 0, kTokens = 1, kLogits = 3, kKv = 4;
 constexpr double kTypicalContext = 512;  // KV entries per sequence that selection assumes for attention
 
 double row_bytes(mlir::Value v) {
-  if (auto int8 = ops::int8_rows_of(v)) return static_cast<double>(int8_layout(int8, 1, width_of(v)).bytes);
+  if (auto int8 = ops::int8_rows_of(v)) return static_cast<double>(int8_layout(int8, kPanelRows, width_of(v)).bytes) / kPanelRows;
   return static_cast<double>(width_of(v) * element_bytes(element_of(v)));
 }
 
@@ -47,6 +47,14 @@ double at_bucket(const LinearCost& c, const Bucket& b) {
          c[kKv] * static_cast<double>(b.tokens) * kTypicalContext;
 }
 
+// The activations of a product.
+void add_operand(KernelShape& s, mlir::Value x) {
+  if (auto int8 = ops::int8_rows_of(x))
+    s.int8_group = int8.getGroup(), s.int8_panels = int8.getPanels();
+  else
+    s.operand = scalar_type(element_of(x));
+}
+
 // Of a product with a quantized weight, or one dequantized.
 void add_codes(KernelShape& s, mlir::Value weight) {
   const auto type = ops::quantized_of(weight);
@@ -59,12 +67,13 @@ void add_codes(KernelShape& s, mlir::Value weight) {
 }  // namespace
 
 Int8Layout int8_layout(ops::Int8RowsType type, int64_t rows, int64_t width) {
-  constexpr int64_t kAlignment = 64;
-  const int64_t groups = rows * (width / type.getGroup());
+  constexpr int64_t kAlignment = 64, kInt8SumColumns = 32;
+  const int64_t stored = stored_rows(type, rows), groups = stored * (width / type.getGroup());
+  const int64_t sums = type.getPanels() ? groups : stored * (width / kInt8SumColumns);
   Int8Layout layout;
-  layout.scales = ceil_div(rows * width, kAlignment) * kAlignment;
+  layout.scales = ceil_div(stored * width, kAlignment) * kAlignment;
   layout.sums = layout.scales + ceil_div(groups * static_cast<int64_t>(sizeof(float)), kAlignment) * kAlignment;
-  layout.bytes = layout.sums + groups * static_cast<int64_t>(sizeof(int32_t));
+  layout.bytes = layout.sums + sums * static_cast<int64_t>(sizeof(int32_t));
   return layout;
 }
 
@@ -108,7 +117,8 @@ int64_t kv_entry_bytes(mlir::Type element, int64_t head_dim) {
 }
 
 int64_t stored_rows(mlir::Type type, int64_t rows) {
-  return mlir::isa<ops::Bf16PanelsType>(type) ? ceil_div(rows, kPanelRows) * kPanelRows : rows;
+  const auto int8 = mlir::dyn_cast<ops::Int8RowsType>(type);
+  return mlir::isa<ops::Bf16PanelsType>(type) || (int8 && int8.getPanels()) ? ceil_div(rows, kPanelRows) * kPanelRows : rows;
 }
 
 bool is_logit_rows(mlir::Value v) {
@@ -154,12 +164,10 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::AddRmsNormOp o) {
         s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getResult()));
       })
+      .Case([&](ops::QuantizeRowsOp o) { s.int8_panels = ops::int8_rows_of(o.getResult()).getPanels(); })
       .Case([&](ops::LinearOp o) {
         s.weight = scalar_type(element_of(o.getWeight()));
-        if (auto int8 = ops::int8_rows_of(o.getX()))
-          s.int8_group = int8.getGroup();
-        else
-          s.operand = scalar_type(element_of(o.getX()));
+        add_operand(s, o.getX());
         s.k = width_of(o.getX());
         s.exact_operands = keeps_float_activations(op->getParentOfType<mlir::ModuleOp>());
         if (ops::quantized_of(o.getWeight())) s.family = "linear_quantized", add_codes(s, o.getWeight());
@@ -174,10 +182,11 @@ std::optional<OpWork> work_of(mlir::Operation* op, const Bucket& bucket) {
       .Case([&](ops::FusedLinearOp o) {
         s.family = o.isGlu() ? "linear_glu" : o.isAdd() ? "linear_add" : "linear_fused";
         s.cols = width_of(o.getResult());  // not that of the last result
-        s.weight = scalar_type(element_of(o.getWeight())), s.operand = scalar_type(element_of(o.getX()));
+        s.weight = scalar_type(element_of(o.getWeight()));
+        add_operand(s, o.getX());
         s.k = width_of(o.getX());
         if (ops::quantized_of(o.getWeight())) {
-          s.family = o.isGlu() ? "quantized_glu" : o.isAdd() ? "quantized_add" : "quantized_fused";
+          s.family = s.int8_group ? "linear_int8_glu" : o.isGlu() ? "quantized_glu" : o.isAdd() ? "quantized_add" : "quantized_fused";
           add_codes(s, o.getWeight());
         }
         const double weight_rows = static_cast<double>(o.isGlu() ? 2 * s.cols : s.cols);

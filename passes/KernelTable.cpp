@@ -58,9 +58,15 @@ bool serves_head_dim(const Variant& v, int64_t head_dim) {
 
 bool serves_codes(const Variant& v, const KernelShape& s) {
   if (!v.code_types) return !s.code;
-  if (v.int8_group != s.int8_group) return false;
   return s.code && (v.code_types & (1u << static_cast<int>(*s.code))) && s.group % v.k_multiple == 0 &&
          (s.interleave == 0 || s.interleave == v.interleave) && (s.interleave != 8 || s.cols % 8 == 0);
+}
+
+// Kernels of x86 take activations in int8 in groups of a multiple of theirs.
+bool serves_int8(TargetKind kind, const Variant& v, const KernelShape& s) {
+  if (v.int8_panels != s.int8_panels) return false;
+  if (kind == TargetKind::kCuda || v.int8_group == 0) return v.int8_group == s.int8_group;
+  return s.int8_group > 0 && s.int8_group % v.int8_group == 0;
 }
 
 std::vector<std::string> template_arguments(const Variant& v, const KernelShape& s) {
@@ -93,7 +99,7 @@ bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
   const bool rounds = (v.row_scale || v.rounds_operands) && s.operand == ScalarType::kF32;
   const bool fp8 = !v.fp8_rows || (s.fp8_rows && s.group >= s.k);
-  return s.family == v.family && fp8 && serves_codes(v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
+  return s.family == v.family && fp8 && serves_codes(v, s) && serves_int8(target.kind, v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&
          (!v.operand_bytes || s.rows * (ceil_div(s.cols, 256) * 512 + 64) <= v.operand_bytes) && v.shared_bytes <= std::max(target.shared_bytes, 48 * 1024);
@@ -121,7 +127,7 @@ llm::Result<KernelChoice> choose_kernel(const Target& target, const KernelShape&
   what += " for";
   if (shape.code) what += std::string(" codes ") + code_name(*shape.code) + " in groups of " + std::to_string(shape.group) + ",";
   if (shape.weight) what += std::string(" weights ") + type_name(*shape.weight) + ",";
-  if (shape.int8_group) what += " operands int8,";
+  if (shape.int8_group) what += std::string(" operands int8") + (shape.int8_panels ? " in panels," : ",");
   if (shape.operand) what += std::string(" operands ") + type_name(*shape.operand) + ",";
   if (shape.kv) what += std::string(" KV ") + type_name(*shape.kv) + ",";
   if (shape.head_dim) what += " head_dim " + std::to_string(shape.head_dim) + ",";
@@ -164,6 +170,7 @@ std::string args_struct(std::string_view family) {
       {"pack", "PackArgs"},           {"row_scale", "RowScaleArgs"},
       {"bias_add", "BiasAddArgs"},    {"persistent", "PersistentArgs"},
       {"bias_add", "BiasAddArgs"},     {"linear_quantized", "LinearQuantizedArgs"},
+      {"linear_int8_glu", "LinearQuantizedArgs"},
       {"gather_columns", "GatherColumnsArgs"}, {"repack", "RepackArgs"},
       {"group_order", "GroupOrderArgs"}, {"quantize", "QuantizeArgs"}, {"dequantize", "DequantizeArgs"}, {"quantize_rows", "QuantizeRowsArgs"},
       {"fp8_rows", "Fp8RowsArgs"},

@@ -29,6 +29,7 @@ struct KernelShape {
   int interleave = 0;                                  // their order in memory; 0: of no matter
   bool fp8_rows = false;                               // activations may be rounded to e4m3 (--activations fp8)
   int64_t int8_group = 0;                              // columns of an activation in int8 that share a scale; 0: it has an operand type
+  bool int8_panels = false;                            // its rows stand in panels
 };
 
 // A variant with what it costs: a measured time, or a predicted one.

@@ -27,6 +27,7 @@ mlir::LogicalResult LinearLowering::lower_linear(ops::LinearOp o) {
 }
 
 mlir::LogicalResult LinearLowering::lower_linear(ops::FusedLinearOp o) {
+  if (ops::int8_rows_of(o.getX())) return lower_quantized(o);
   auto l = launch();
   const auto w = linear_weight(o, o.getWeight());
   if (mlir::failed(w)) return mlir::failure();
@@ -131,11 +132,14 @@ mlir::LogicalResult LinearLowering::lower_linear(ops::DequantizeOp o) {
   return emit(l, o);
 }
 
-mlir::LogicalResult LinearLowering::lower_quantized(ops::LinearOp o) {
+// LinearQuantizedArgs.
+template <typename Linear>
+mlir::LogicalResult LinearLowering::lower_quantized(Linear o) {
   const auto w = linear_weight(o, o.getWeight());
   if (mlir::failed(w)) return mlir::failure();
   const auto type = w->type;
   const auto int8 = ops::int8_rows_of(o.getX());
+  const int64_t weight_rows = mlir::cast<mlir::RankedTensorType>(o.getWeight().getType()).getShape()[0];
   auto l = launch();
   l.read(counts());
   int8 ? l.null() : l.read(views_[o.getX()]);
@@ -143,7 +147,7 @@ mlir::LogicalResult LinearLowering::lower_quantized(ops::LinearOp o) {
   w->zeros.base ? l.read(w->zeros) : l.null();
   o.getBias() ? l.read(weight(o.getBias(), false)) : l.null();
   l.write(result(o.getResult()));
-  l.i(row_count(o.getX())).i(width_of(o.getResult())).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
+  l.i(row_count(o.getX())).i(weight_rows).i(width_of(o.getX())).i(type.getGroup()).i(type.zero());
   l.i(o.getBias() ? static_cast<int64_t>(scalar_type(element_of(o.getBias()))) : 0);
   if (int8)
     for (const View& part : int8_parts(o.getX())) l.read(part);

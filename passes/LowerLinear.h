@@ -28,7 +28,8 @@ class LinearLowering : public ProgramBuilder {
   };
   mlir::FailureOr<LinearInput> linear_input(mlir::Operation* op, mlir::Value x);
 
-  mlir::LogicalResult lower_quantized(ops::LinearOp o);
+  template <typename Linear>
+  mlir::LogicalResult lower_quantized(Linear o);
   mlir::LogicalResult lower_gemm(ops::LinearOp o);
   int64_t square_stride(mlir::Value x);
   static void quantized_groups(LaunchBuilder& l, const LinearWeight& w);

@@ -88,9 +88,9 @@ def QuantizeActivations : Pass<"quantize-activations", "mlir::ModuleOp"> {
   let summary = "Quantize the inputs of linear layers on integer codes to int8";
   let description = [{
     Why: an instruction that multiplies four pairs of bytes and adds the products to an int32 (dp4a, VNNI) does the work of four fused multiply-adds, and
-    needs no conversion of the weights. Each row gets a scale for each group of columns, in a launch of its own that all projections of the same input
+    needs no conversion of the weights. Each row gets a scale for each group of columns (the longest that the layer can take, up to the target's), in a launch of its own that all projections of the same input
     share. Done per bucket, on targets whose row says so, where the predicted cost is lower; `--activations f32` turns it off, `--activations int8` takes it wherever it can. Codes that are no
-    integers, and groups that are no multiple of the target's, keep their float32 input.
+    integers, and groups that are no multiple of 32, keep their float32 input.
   }];
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <random>
 #include <thread>
 
@@ -25,11 +26,23 @@ using namespace llm_abi;
 using llm_test::KernelInstance;
 
 constexpr int64_t kFewRows = 1, kManyRows = 512;
-constexpr int64_t kColumns = 8192, kDepth = 4096, kGroup = 32, kCopies = 8;  // copies: more than any cache holds
+constexpr int64_t kColumns = 8192, kDepth = 4096, kGroup = 32, kInt8Group = 128, kCopies = 8;  // copies: more than any cache holds
+
+// Aligned as the runtime's buffers are: rows of tiles must not span two cache lines.
+template <typename T>
+struct AlignedAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kAlignment); }
+  bool operator==(const AlignedAllocator&) const = default;
+};
+template <typename T>
+using Buffer = std::vector<T, AlignedAllocator<T>>;
 
 struct Buffers {
-  std::vector<uint8_t> weights = std::vector<uint8_t>(kCopies * kColumns * kDepth * 2 + (1 << 22));
-  std::vector<float> x = std::vector<float>(kManyRows * kDepth), out = std::vector<float>(kManyRows * kColumns);
+  Buffer<uint8_t> weights = Buffer<uint8_t>(kCopies * kColumns * kDepth * 2 + (1 << 22));
+  Buffer<float> x = Buffer<float>(kManyRows * kDepth), out = Buffer<float>(kManyRows * kColumns);
   std::vector<float> scales = std::vector<float>(kManyRows * kDepth / kGroup, 0.01f);
   std::vector<i32> sums = std::vector<i32>(kManyRows * kDepth / kGroup, 3);
 
@@ -57,10 +70,11 @@ void run(benchmark::State& state, const KernelInstance& instance, int64_t rows, 
   const bool quantized = v.code_types != 0;
   StepCounts counts{};
   for (i32& count : counts.rows) count = static_cast<i32>(rows);
+  const int64_t group = instance.code == llm::CodeType::kU8 ? kDepth : kGroup;
   uint64_t bytes = kColumns * kDepth * (instance.weight == llm::ScalarType::kF32 ? 4 : 2);
   if (quantized) {
     llm::QuantizedShape shape{
-        instance.code, kColumns, kDepth, kGroup, instance.weight == llm::ScalarType::kF32 ? 4u : 2u, false, 16};
+        instance.code, kColumns, kDepth, group, instance.weight == llm::ScalarType::kF32 ? 4u : 2u, false, 16};
     bytes = llm::quantized_layout(shape)->bytes;
   }
   const int64_t copies = static_cast<int64_t>((b.weights.size() - (1 << 22)) / bytes);
@@ -73,8 +87,8 @@ void run(benchmark::State& state, const KernelInstance& instance, int64_t rows, 
     if (quantized) {
       coded.counts = &counts, coded.x = b.x.data(), coded.codes = w,
       coded.scales = w + kColumns * kDepth * llm::code_bits(instance.code) / 8;
-      coded.out = b.out.data(), coded.n = kColumns, coded.k = kDepth, coded.group = kGroup, coded.zero = 8;
-      coded.int8 = {reinterpret_cast<const signed char*>(b.x.data()), b.scales.data(), b.sums.data(), v.int8_group};
+      coded.out = b.out.data(), coded.n = kColumns, coded.k = kDepth, coded.group = group, coded.zero = instance.code == llm::CodeType::kU8 ? 128 : 8;
+      coded.int8 = {reinterpret_cast<const signed char*>(b.x.data()), b.scales.data(), b.sums.data(), kInt8Group};
     } else {
       dense.counts = &counts, dense.x = b.x.data(), dense.w = w, dense.out = b.out.data(), dense.n = kColumns,
       dense.k = kDepth, dense.k_splits = 1;
@@ -92,7 +106,8 @@ void run(benchmark::State& state, const KernelInstance& instance, int64_t rows, 
   }
   const double runs = static_cast<double>(state.iterations());
   const double tflop = 2.0 * static_cast<double>(rows * kColumns * kDepth) / 1e12;
-  const double peak = v.tensor_cores                           ? ceilings.amx_bf16_tflops
+  const double peak = v.tensor_cores && v.int8_group           ? ceilings.amx_int8_tops
+                      : v.tensor_cores                         ? ceilings.amx_bf16_tflops
                       : v.int8_group && ceilings.vnni_tops > 0 ? ceilings.vnni_tops
                                                                : ceilings.fma_tflops;
   using benchmark::Counter;

@@ -36,10 +36,10 @@ const std::vector<Target> kTargets = {
     {"sm_90", TargetKind::kCuda, "sm_90a", 90, kHopper, 227 * kKiB, 51200, 132, 4300, 67, 790, 1.3, kF16, kBF16, "", "H200", 1, 16},
     {"sm_100", TargetKind::kCuda, "sm_100", 100, kAda, 227 * kKiB, 129024, 148, 8000, 75, 2250, 1.3, kF16, kBF16, "", "B200"},
     {"sm_120", TargetKind::kCuda, "sm_120", 120, kAda, 99 * kKiB, 98304, 170, 1792, 105, 210, 1.3, kF16, kBF16, "", "RTX 5090"},
-    {"x86-64-v3", TargetKind::kX86, "x86-64-v3", 0, llm::kAvx2, 0, 8192, 2, 30, 0.2, 0, 2, kF32, kF32, "", "AVX2 desktop", 0, 0, 32},
-    {"x86-64-v4", TargetKind::kX86, "x86-64-v4", 0, kV4, 0, 32768, 2, 30, 0.35, 0, 2, kF32, kF32, "", "Skylake-SP", 0, 0, 32},
-    {"x86-64-v4-bf16", TargetKind::kX86, "x86-64-v4", 0, kV4Bf16, 0, 32768, 2, 32, 0.35, 0.7, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni", "Zen 4", 0, 0, 32},
-    {"x86-64-amx", TargetKind::kX86, "x86-64-v4", 0, kAmx, 0, 65536, 2, 30, 0.35, 5, 2, kF32, kBF16, "-mavx512bf16,-mavx512vnni,-mamx-tile,-mamx-bf16,-mamx-int8", "Sapphire Rapids", 0, 0, 32},
+    {"x86-64-v3", TargetKind::kX86, "x86-64-v3", 0, llm::kAvx2, 0, 8192, 2, 30, 0.2, 0, 2, kF32, kF32, "", "AVX2 desktop", 0, 0, 128},
+    {"x86-64-v4", TargetKind::kX86, "x86-64-v4", 0, kV4, 0, 32768, 2, 30, 0.35, 0, 2, kF32, kF32, "", "Skylake-SP", 0, 0, 128},
+    {"x86-64-v4-bf16", TargetKind::kX86, "x86-64-v4", 0, kV4Bf16, 0, 32768, 2, 32, 0.35, 0.7, 2, kF32, kF32, "-mavx512bf16,-mavx512vnni", "Zen 4", 0, 0, 128},
+    {"x86-64-amx", TargetKind::kX86, "x86-64-v4", 0, kAmx, 0, 65536, 2, 30, 0.35, 5, 2, kF32, kBF16, "-mavx512bf16,-mavx512vnni,-mamx-tile,-mamx-bf16,-mamx-int8", "Sapphire Rapids", 0, 0, 128},
     // clang-format on
 };
 

@@ -32,7 +32,7 @@ struct Target {
   const char* typical;           // the card or processor that the rates are taken from
   // Tokens of a step for which a persistent kernel was measured to be faster than its launches (docs/performance.md); 0: none.
   int least_persistent_tokens = 0, most_persistent_tokens = 0;
-  // Columns of an activation that share a scale, where linear layers on integer codes may take their activations in int8; 0: they do not.
+  // Most columns of an activation that share a scale, where linear layers on integer codes may take their activations in int8; 0: they do not.
   int int8_group = 0;
 };
 

@@ -60,15 +60,15 @@ def Llm_Int8RowsType : TypeDef<Llm_Dialect, "Int8Rows"> {
   let mnemonic = "int8_rows";
   let summary = "The element of an activation [rows, K] whose rows are quantized to int8";
   let description = [{
-    x[r, k] is about code * scale, with codes from -127 to 127 and a scale for each row and each `group` columns. Beside codes and scales stand the
-    sums of the codes of each group, which the zero points of weights need. Codes do not stand in the order of the columns, but as weights of `bits` bits unpack:
-    docs/quantization.md has the layout.
+    x[r, k] is about code * scale, with codes from -127 to 127 and a scale for each row and each `group` columns. Beside codes and scales stand
+    sums of the codes, which the zero points of weights need. Codes do not stand in the order of the columns, but as weights of `bits` bits unpack; with
+    `panels` 32 rows stand together, for kernels of many rows: docs/quantization.md has the layouts.
     ```mlir
-    tensor<?x4096x!llm.int8_rows<group 32, bits 4>>
+    tensor<?x4096x!llm.int8_rows<group 128, bits 4, panels>>
     ```
   }];
-  let parameters = (ins "int64_t":$group, "int64_t":$bits);
-  let assemblyFormat = "`<` `group` $group `,` `bits` $bits `>`";
+  let parameters = (ins "int64_t":$group, "int64_t":$bits, "bool":$panels);
+  let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }
 

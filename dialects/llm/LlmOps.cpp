@@ -28,6 +28,16 @@ LogicalResult verify_binary(Op op) {
   return success();
 }
 
+template <typename Op>
+LogicalResult verify_int8_rows(Op op) {
+  const Int8RowsType x = int8_rows_of(op.getX());
+  if (!x) return success();
+  const QuantizedType w = quantized_of(op.getWeight());
+  if (!w || !takes_int8_rows(w, shape_of(op.getWeight())[1], x.getGroup()) || w.storedBits() != x.getBits())
+    return op.emitOpError("cannot multiply ") << x << " with a weight of " << element_of(op.getWeight());
+  return success();
+}
+
 }  // namespace
 
 LogicalResult WeightOp::verify() {
@@ -95,11 +105,7 @@ LogicalResult QuantizeRowsOp::verify() {
 
 LogicalResult LinearOp::verify() {
   const auto weight = shape_of(getWeight());
-  if (const Int8RowsType x = int8_rows_of(getX())) {
-    const QuantizedType w = quantized_of(getWeight());
-    if (!w || !takes_int8_rows(w, weight[1], x.getGroup()) || w.storedBits() != x.getBits())
-      return emitOpError("cannot multiply ") << x << " with a weight of " << element_of(getWeight());
-  }
+  if (mlir::failed(verify_int8_rows(*this))) return failure();
   if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
   if (width_of(getResult()) != weight[0]) return emitOpError("result width ") << width_of(getResult()) << " differs from the weight's rows " << weight[0];
   if (getBias() && shape_of(getBias())[0] != weight[0])
@@ -116,6 +122,9 @@ LogicalResult FusedLinearOp::verify() {
   if (!isGlu() && !isAdd() && getEpilogue() != "plain") return emitOpError("epilogue is 'plain', 'glu' or 'add', found '") << getEpilogue() << "'";
   const auto weight = shape_of(getWeight());
   if (width_of(getX()) != weight[1]) return emitOpError("input width ") << width_of(getX()) << " differs from the weight's " << weight[1];
+  if (mlir::failed(verify_int8_rows(*this))) return failure();
+  if (int8_rows_of(getX()) && (!isGlu() || getBias() || getSquares() || !element_of(getResult()).isF32()))
+    return emitOpError("takes int8 rows for 'glu' alone, without bias and norm, and a float32 result");
   if (isGlu() && weight[0] % 2 != 0) return emitOpError("'glu' needs an even number of weight rows, found ") << weight[0];
   const int64_t width = isGlu() ? weight[0] / 2 : weight[0];
   if (width_of(getResult()) != width) return emitOpError("result width ") << width_of(getResult()) << ", expected " << width;

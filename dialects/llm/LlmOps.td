@@ -128,7 +128,7 @@ def Llm_FusedLinearOp : Llm_Op<"fused_linear", [AttrSizedOperandSegments, AttrSi
       "add":   result = residual + p; with `norm_weight` also scaled = result * norm_weight, and squares_out = the sums of squares of 16
                columns of the result each: what the next norm's projections take as x and `squares`.
   }];
-  let arguments = (ins Activation:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias,
+  let arguments = (ins AnyTypeOf<[Activation, Int8Activation]>:$x, AnyTypeOf<[Matrix, QuantizedMatrix]>:$weight, Optional<Vector>:$bias,
                        Optional<F32Activation>:$squares, Optional<F32Activation>:$residual, Optional<Vector>:$norm_weight, StrAttr:$epilogue, F64Attr:$eps);
   let results = (outs Activation:$result, Optional<Activation>:$scaled, Optional<F32Activation>:$squares_out);
   let assemblyFormat = [{

@@ -72,15 +72,39 @@ void QuantizedType::print(mlir::AsmPrinter& printer) const {
   printer << ">";
 }
 
-mlir::LogicalResult Int8RowsType::verify(llvm::function_ref<mlir::InFlightDiagnostic()> error, int64_t group, int64_t bits) {
+mlir::Type Int8RowsType::parse(mlir::AsmParser& parser) {
+  int64_t group = 0, bits = 0;
+  bool panels = false;
+  const llvm::SMLoc where = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseKeyword("group") || parser.parseInteger(group) || parser.parseComma() ||
+      parser.parseKeyword("bits") || parser.parseInteger(bits))
+    return {};
+  if (mlir::succeeded(parser.parseOptionalComma())) {
+    if (parser.parseKeyword("panels")) return {};
+    panels = true;
+  }
+  if (parser.parseGreater()) return {};
+  return getChecked([&] { return parser.emitError(where); }, parser.getContext(), group, bits, panels);
+}
+
+void Int8RowsType::print(mlir::AsmPrinter& printer) const {
+  printer << "<group " << getGroup() << ", bits " << getBits();
+  if (getPanels()) printer << ", panels";
+  printer << ">";
+}
+
+mlir::LogicalResult Int8RowsType::verify(llvm::function_ref<mlir::InFlightDiagnostic()> error, int64_t group, int64_t bits, bool panels) {
   // A group is whole words of codes.
   if (group <= 0 || group % 32 != 0) return error() << "int8 rows have groups of a multiple of 32 columns, found " << group;
   if (bits != 2 && bits != 4 && bits != 8) return error() << "int8 rows are for weights of 2, 4 or 8 bits, found " << bits;
+  if (panels && group != 64 && group != 128 && group != 256) return error() << "int8 panels have groups of 64, 128 or 256 columns, found " << group;
   return mlir::success();
 }
 
 bool takes_int8_rows(QuantizedType weight, int64_t k, int64_t group) {
-  return weight.isInteger() && k % group == 0 && weight.getGroup() % group == 0;
+  constexpr int64_t kWords = 32;  // columns that are whole words of codes
+  const int64_t weight_group = weight.getGroup();
+  return weight.isInteger() && k % group == 0 && weight_group % kWords == 0 && (weight_group % group == 0 || group % weight_group == 0);
 }
 
 }  // namespace llmc::ops

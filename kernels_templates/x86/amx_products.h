@@ -8,6 +8,7 @@
 
 #include "x86/amx_weights.h"
 #include "x86/operand.h"
+#include "x86/output_tile.h"
 
 constexpr i64 kBlockRows = kPanelRows;                 // rows of x whose products are computed at once
 constexpr i64 kBlockSums = 4 * kTileRows * kTileRows;  // of a product of 32 x 32, in four tiles
@@ -130,18 +131,3 @@ KERNEL_FN void amx_products(Rows& x, i64 k_all, i64 row, i64 rows, Panels& panel
   }
   pending.advance(kBlockRows);
 }
-
-// Blocks of outputs of a tile of the grid.
-struct AmxTile {
-  i64 row, rows, first, count, blocks;
-  template <typename Args>
-  KERNEL_FN AmxTile of(const Args& a, Tile tile, i64 outputs, i64 tile_rows, i64 tile_columns) {
-    AmxTile t;
-    t.row = static_cast<i64>(tile.y) * tile_rows;
-    t.rows = min_of(a.counts->rows[a.row_count] - t.row, tile_rows);
-    t.blocks = (outputs + kPackRows - 1) / kPackRows;
-    t.first = static_cast<i64>(tile.x) * (tile_columns / kPackRows);
-    t.count = min_of(t.blocks - t.first, tile_columns / kPackRows);
-    return t;
-  }
-};

@@ -6,7 +6,7 @@
 
 template <typename W, typename X, i64 kRows, i64 kColumns, i64 kDepth>
 KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
-  const AmxTile t = AmxTile::of(a, tile, a.n, kRows, kColumns);
+  const OutputTile t = OutputTile::of(a, tile, a.n, kRows, kColumns);
   if (t.rows <= 0) return;
   alignas(64) float kept[kRows * kColumns];
   const auto finish = [&](i64 row, i64 block, f32x16 first, f32x16 second) {
@@ -22,7 +22,7 @@ KERNEL_FN void linear_amx(const LinearArgs& a, Tile tile) {
 
 template <typename Code, typename S, typename X, i64 kRows, i64 kColumns, i64 kDepth>
 KERNEL_FN void linear_quantized_amx(const LinearQuantizedArgs& a, Tile tile) {
-  const AmxTile t = AmxTile::of(a, tile, a.n, kRows, kColumns);
+  const OutputTile t = OutputTile::of(a, tile, a.n, kRows, kColumns);
   if (t.rows <= 0) return;
   using Panels = UnpackedPanels<Code, S>;
   alignas(64) float kept[kRows * kColumns];

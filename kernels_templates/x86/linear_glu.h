@@ -25,7 +25,7 @@ KERNEL_FN void linear_glu_naive(const FusedLinearArgs& a, Tile tile) {
 
 // The second half of the projection begins with a block: its width is a multiple of 16.
 template <typename X, i64 kRows, i64 kColumns, i64 kDepth, typename Panels>
-KERNEL_FN void glu_products(const FusedLinearArgs& a, const AmxTile& t, Panels& panels, const Operand<X>& out,
+KERNEL_FN void glu_products(const FusedLinearArgs& a, const OutputTile& t, Panels& panels, const Operand<X>& out,
                             const auto& with_bias) {
   alignas(64) float kept[kRows * kColumns * 2];
   const auto finish = [&](i64 row, i64 block, f32x16 gate, f32x16 up) {
@@ -41,7 +41,7 @@ KERNEL_FN void glu_products(const FusedLinearArgs& a, const AmxTile& t, Panels& 
 template <typename W, typename X, i64 kRows, i64 kColumns, i64 kDepth>
 KERNEL_FN void linear_glu_amx(const FusedLinearArgs& a, Tile tile) {
   const i64 half = a.n / 2;
-  const AmxTile t = AmxTile::of(a, tile, half, kRows, kColumns);
+  const OutputTile t = OutputTile::of(a, tile, half, kRows, kColumns);
   if (t.rows <= 0) return;
   if constexpr (!kInPanels<X>) {
     if (half % kPackRows != 0) {
@@ -64,7 +64,7 @@ template <typename Code, typename S, typename X, i64 kRows, i64 kColumns, i64 kD
 KERNEL_FN void quantized_glu_amx(const QuantizedFusedArgs& a, Tile tile) {
   const FusedLinearArgs& l = a.linear;
   const i64 half = l.n / 2;
-  const AmxTile t = AmxTile::of(l, tile, half, kRows, kColumns);
+  const OutputTile t = OutputTile::of(l, tile, half, kRows, kColumns);
   if (t.rows <= 0) return;
   using Panels = UnpackedPanels<Code, S>;
   alignas(64) char scratch[Panels::kScratch * kDepth / kTileK];

@@ -1,18 +1,16 @@
 // Linear layers of int8 activations on integer codes: a vector of weights holds a word of each of 16 rows; a mask takes
 // every second, fourth or each code of these words as bytes, and a broadcast word of four activations multiplies them
-// into 16 sums in int32. At the end of a group of activations the sums become float32. Exact in between: no sum of 32
-// products can overflow.
+// into 16 sums in int32. Where a scale of the weight or of the activations ends the sums become float32. Exact in between:
+// no sum of a group's products can overflow.
 #pragma once
 
 #include "x86/linear_quantized.h"
 
 typedef signed char s8x64 __attribute__((vector_size(64)));
-typedef signed char s8x32 __attribute__((vector_size(32)));
 typedef short s16x32 __attribute__((vector_size(64)));
 typedef short s16x16 __attribute__((vector_size(32)));
 typedef i32 i32x8 __attribute__((vector_size(32)));
 
-constexpr i64 kInt8Group = 32;  // columns of an activation that share a scale; int8_group in variants.inl
 
 // Sums of products of unsigned bytes (weights of kBits bits) and signed bytes (activations), 16 sums of kWords words
 // each. Without VNNI: 4-bit codes are multiplied to 16-bit pairs, which hold the sum of a whole group; wider ones could
@@ -84,32 +82,35 @@ struct Int8Dot {
 template <typename Code, typename S, int kRows, int kBlocks>
 KERNEL_FN void int8_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
   constexpr int kBits = Code::kBits, kVectors = 8 / kBits;  // vectors of bytes in a vector of words
-  constexpr i64 kWords = kInt8Group * kBits / 32;           // of a row in a group of activations
+  constexpr i64 kWords = kInt8SumColumns * kBits / 32;      // of a row in the columns of a sum of codes
   constexpr u32 kMask = kBits == 8 ? 0xffffffffu : kBits == 4 ? 0x0f0f0f0fu : 0x03030303u;
   constexpr i64 kAhead = 2048;  // bytes of weights: what must be under way to cover the latency of memory
   using Dot = Int8Dot<kBits>;
-  const i64 words = code_words(a.k, kBits), groups = (a.k + a.group - 1) / a.group, parts = a.k / kInt8Group;
+  const i64 words = code_words(a.k, kBits), groups = (a.k + a.group - 1) / a.group;
+  const i64 x_groups = a.k / a.int8.group, x_sums = a.k / kInt8SumColumns;
+  const i64 unit = min_of(a.group, a.int8.group), unit_sums = unit / kInt8SumColumns;  // columns of the same scales
+  const u32 group_units = static_cast<u32>(a.group / unit), x_group_units = static_cast<u32>(a.int8.group / unit);
   const u32* codes = static_cast<const u32*>(a.codes) + block * words * kQuantizedRows;
   const S* scales = static_cast<const S*>(a.scales) + block * groups * kQuantizedRows;
   const unsigned char* zeros = a.zeros + block * groups * kQuantizedRows;
   const signed char* x = a.int8.codes + row * a.k;
-  const float* x_scales = a.int8.scales + row * parts;
-  const i32* x_sums = a.int8.sums + row * parts;
   f32x16 total[kRows][kBlocks] = {};
-  for (i64 g = 0; g < groups; ++g) {
-    f32x16 scale[kBlocks], part_sum[kRows][kBlocks] = {};
-    i32x16 zero[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) {
-      const i64 at = (b * groups + g) * kQuantizedRows;
-      scale[b] = load16(scales + at);
-      zero[b] = a.zeros ? integer_bytes16(zeros + at) : i32x16{} + static_cast<i32>(a.zero);
+  for (i64 u = 0; u * unit < a.k; ++u) {
+    const i64 group = static_cast<u32>(u) / group_units, x_group = static_cast<u32>(u) / x_group_units;
+    i32x16 dot[kRows][kBlocks];
+    for (int r = 0; r < kRows; ++r) {
+      const i32* sums = a.int8.sums + (row + r) * x_sums + u * unit_sums;
+      i32 sum = 0;
+      for (i64 s = 0; s < unit_sums; ++s) sum += sums[s];
+      for (int b = 0; b < kBlocks; ++b) {
+        const i64 at = (b * groups + group) * kQuantizedRows;
+        dot[r][b] = (a.zeros ? integer_bytes16(zeros + at) : i32x16{} + static_cast<i32>(a.zero)) * -sum;
+      }
     }
-    const i64 first = g * a.group / kInt8Group, end = min_of((g + 1) * a.group, a.k) / kInt8Group;
-    for (i64 part = first; part < end; ++part) {
-      Dot dot[kRows][kBlocks];
-      for (int r = 0; r < kRows; ++r)
-        for (int b = 0; b < kBlocks; ++b) dot[r][b] = Dot::from(zero[b] * -x_sums[r * parts + part]);
-      for (int b = 0; b < kBlocks; ++b)
+    for (i64 part = u * unit_sums; part < (u + 1) * unit_sums; ++part) {
+      for (int b = 0; b < kBlocks; ++b) {
+        Dot part_dot[kRows];
+        for (int r = 0; r < kRows; ++r) part_dot[r] = Dot::from(dot[r][b]);
         for (i64 w = 0; w < kWords; ++w) {
           const u32* p = codes + (b * words + part * kWords + w) * kQuantizedRows;
           __builtin_prefetch(reinterpret_cast<const char*>(p) + kAhead);
@@ -117,17 +118,20 @@ KERNEL_FN void int8_tile(const LinearQuantizedArgs& a, i64 row, i64 block) {
           for (int v = 0; v < kVectors; ++v)
             for (int r = 0; r < kRows; ++r) {
               i32 four;
-              __builtin_memcpy(&four, x + r * a.k + part * kInt8Group + (w * kVectors + v) * 4, sizeof four);
-              Dot::add(dot[r][b], word >> (kBits * v) & kMask, four);
+              __builtin_memcpy(&four, x + r * a.k + part * kInt8SumColumns + (w * kVectors + v) * 4, sizeof four);
+              Dot::add(part_dot[r], word >> (kBits * v) & kMask, four);
             }
         }
-      for (int r = 0; r < kRows; ++r)
-        for (int b = 0; b < kBlocks; ++b)
-          part_sum[r][b] = fma16(__builtin_convertvector(Dot::total(dot[r][b]), f32x16),
-                                 splat(x_scales[r * parts + part]), part_sum[r][b]);
+        for (int r = 0; r < kRows; ++r) dot[r][b] = Dot::total(part_dot[r]);
+      }
     }
-    for (int r = 0; r < kRows; ++r)
-      for (int b = 0; b < kBlocks; ++b) total[r][b] = fma16(part_sum[r][b], scale[b], total[r][b]);
+    for (int b = 0; b < kBlocks; ++b) {
+      const f32x16 scale = load16(scales + (b * groups + group) * kQuantizedRows);
+      for (int r = 0; r < kRows; ++r) {
+        const float x_scale = a.int8.scales[(row + r) * x_groups + x_group];
+        total[r][b] = fma16(__builtin_convertvector(dot[r][b], f32x16), scale * x_scale, total[r][b]);
+      }
+    }
   }
   for (int r = 0; r < kRows; ++r)
     for (int b = 0; b < kBlocks; ++b) store_quantized(a, row + r, (block + b) * kQuantizedRows, total[r][b]);
@@ -154,19 +158,21 @@ KERNEL_FN void linear_int8_naive(const LinearQuantizedArgs& a, Tile tile) {
   if (row >= a.counts->rows[a.row_count]) return;
   constexpr i64 kPerWord = 32 / Code::kBits;
   const Int8Rows& x = a.int8;
-  const i64 words = code_words(a.k, Code::kBits), groups = (a.k + a.group - 1) / a.group, parts = a.k / x.group;
+  const i64 words = code_words(a.k, Code::kBits), groups = (a.k + a.group - 1) / a.group;
+  const i64 sums = a.k / kInt8SumColumns;
   float acc = 0;
-  for (i64 part = 0; part < parts; ++part) {
-    const i64 at = interleaved_index(n, part * x.group / a.group, groups, kQuantizedRows);
+  for (i64 part = 0; part < sums; ++part) {
+    const i64 at = interleaved_index(n, part * kInt8SumColumns / a.group, groups, kQuantizedRows);
     const i32 zero = static_cast<i32>(a.zeros ? a.zeros[at] : a.zero);
-    i32 dot = -zero * x.sums[row * parts + part];
-    for (i64 i = 0; i < x.group; ++i) {
-      const i64 k = part * x.group + i;
+    i32 dot = -zero * x.sums[row * sums + part];
+    for (i64 i = 0; i < kInt8SumColumns; ++i) {
+      const i64 k = part * kInt8SumColumns + i;
       const u32 word = static_cast<const u32*>(a.codes)[interleaved_index(n, k / kPerWord, words, kQuantizedRows)];
       const u32 code = word >> (k % kPerWord * Code::kBits) & ((1u << Code::kBits) - 1);
       dot += static_cast<i32>(code) * x.codes[row * a.k + int8_position(k, Code::kBits)];
     }
-    acc += static_cast<float>(dot) * to_float(static_cast<const S*>(a.scales)[at]) * x.scales[row * parts + part];
+    const float x_scale = x.scales[row * (a.k / x.group) + part * kInt8SumColumns / x.group];
+    acc += static_cast<float>(dot) * to_float(static_cast<const S*>(a.scales)[at]) * x_scale;
   }
   a.out[row * a.n + n] = acc + bias_at(a, n);
 }

@@ -4,6 +4,7 @@
 // clang-format off: the types come first
 #include "x86/simd.h"
 #include "quantized_weights.h"
+#include "x86/int8_panels.h"
 // clang-format on
 
 // 16 codes in the order of int8_position.
@@ -13,27 +14,63 @@ KERNEL_FN s8x16 int8_order(s8x16 v, i64 bits) {
   return v;
 }
 
+struct RowScale {
+  float scale, inverse;
+  KERNEL_FN RowScale of(float maximum) {
+    if (!(maximum > kLeastQuantizedMax)) return {0.0f, 0.0f};
+    return {maximum / 127.0f, 127.0f / maximum};
+  }
+};
+
+// 16 columns times `inverse` as codes; returns them in the order of the columns.
+KERNEL_FN i32x16 store_codes(signed char* codes, const float* x, float inverse, i64 bits) {
+  const i32x16 code = __builtin_convertvector(__builtin_elementwise_rint(load16(x) * inverse), i32x16);
+  store(codes, int8_order(__builtin_convertvector(code, s8x16), bits));
+  return code;
+}
+
+KERNEL_FN i32 sum_of(i32x16 v) {
+  i32 total = 0;
+  for (int j = 0; j < 16; ++j) total += v[j];
+  return total;
+}
+
+KERNEL_FN float largest_magnitude(const float* x, i64 count) {
+  f32x16 maxima{};
+  for (i64 i = 0; i < count; i += 16) maxima = larger_magnitudes(maxima, load16(x + i));
+  return max_of(maxima);
+}
+
 KERNEL_FN void quantize_rows(const QuantizeRowsArgs& a, Tile tile) {
-  constexpr i64 kStep = 16;  // groups are multiples of 32
-  const i64 row = tile.y, groups = a.width / a.group;
+  const i64 row = tile.y, groups = a.width / a.group, sums = a.width / kInt8SumColumns;
   if (row >= a.counts->rows[a.row_count]) return;
   const float* x = a.x + row * a.x_stride;
-  signed char* codes = a.codes + row * a.width;
-  for (i64 g = 0; g < groups; ++g, x += a.group, codes += a.group) {
-    f32x16 maxima{};
-    for (i64 i = 0; i < a.group; i += kStep) maxima = larger_magnitudes(maxima, load16(x + i));
-    const float maximum = max_of(maxima);
-    const bool zero = !(maximum > kLeastQuantizedMax);
-    const float inverse = zero ? 0.0f : 127.0f / maximum;
-    i32x16 sums{};
-    for (i64 i = 0; i < a.group; i += kStep) {
-      const i32x16 code = __builtin_convertvector(__builtin_elementwise_rint(load16(x + i) * inverse), i32x16);
-      sums += code;
-      store(codes + i, int8_order(__builtin_convertvector(code, s8x16), a.bits));
+  for (i64 k = 0; k < a.width; k += a.group) {
+    const RowScale scale = RowScale::of(largest_magnitude(x + k, a.group));
+    a.scales[row * groups + k / a.group] = scale.scale;
+    for (i64 i = k; i < k + a.group; i += kInt8SumColumns) {
+      signed char* codes = a.codes + row * a.width + i;
+      const i32x16 first = store_codes(codes, x + i, scale.inverse, a.bits);
+      const i32x16 second = store_codes(codes + 16, x + i + 16, scale.inverse, a.bits);
+      a.sums[row * sums + i / kInt8SumColumns] = sum_of(first + second);
     }
-    i32 total = 0;
-    for (i64 j = 0; j < kStep; ++j) total += sums[j];
-    a.scales[row * groups + g] = zero ? 0.0f : maximum / 127.0f;
-    a.sums[row * groups + g] = total;
+  }
+}
+
+// The same in the order of x86/int8_panels.h.
+KERNEL_FN void quantize_rows_panels(const QuantizeRowsArgs& a, Tile tile) {
+  const i64 row = tile.y;
+  if (row >= a.counts->rows[a.row_count]) return;
+  const float* x = a.x + row * a.x_stride;
+  const Int8Panels panels{{a.codes, a.scales, a.sums, a.group}, a.width};
+  for (i64 k = 0; k < a.width; k += a.group) {
+    const RowScale scale = RowScale::of(largest_magnitude(x + k, a.group));
+    i32x16 sums{};
+    for (i64 i = k; i < k + a.group; i += 16) {
+      const i64 at = panels.code_index(row, i);
+      sums += store_codes(a.codes + at, x + i, scale.inverse, a.bits);
+    }
+    const i64 at = panels.group_index(row, k);
+    a.scales[at] = scale.scale, a.sums[at] = sum_of(sums);
   }
 }

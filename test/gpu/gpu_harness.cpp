@@ -346,7 +346,7 @@ Outcome test_kernel(const Kernel& kernel, Rng& rng, bool timing) {
   const std::string family = kernel.instance->variant->family;
   if (family == "linear") return test_linear(kernel, rng, timing);
   if (family == "linear_rope" || family == "quantized_rope") return test_linear_rope(kernel, rng, timing);
-  if (family == "linear_quantized" || family == "repack" || family == "quantize" || family == "dequantize" || family == "group_order" || family == "gather_columns" ||
+  if (family == "linear_quantized" || family == "linear_int8_glu" || family == "repack" || family == "quantize" || family == "dequantize" || family == "group_order" || family == "gather_columns" ||
       family == "quantize_rows" || family == "fp8_rows")
     return test_quantized(kernel, rng, timing);
   if (family.starts_with("linear_") || family.starts_with("quantized_")) return test_linear_fused(kernel, rng, timing);

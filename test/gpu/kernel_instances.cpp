@@ -36,6 +36,7 @@ std::vector<int> head_dims_of(const Variant& variant) {
 // "add_rms_norm" -> "AddRmsNormArgs"
 std::string args_name(const std::string& family) {
   if (family == "linear_rope") return "LinearRopeArgs";
+  if (family == "linear_int8_glu") return "LinearQuantizedArgs";
   if (family == "quantized_rope") return "QuantizedRopeArgs";
   if (family == "quantized_fused" || family == "quantized_glu" || family == "quantized_add") return "QuantizedFusedArgs";
   if (family == "linear_fused" || family == "linear_glu" || family == "linear_add") return "FusedLinearArgs";

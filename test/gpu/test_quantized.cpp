@@ -16,20 +16,41 @@ using llm::CodeType;
 
 bool is_x86(const KernelInstance& instance) { return std::string(instance.variant->file).starts_with("x86/"); }
 
-void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quantized& q, bool with_bias,
+// What kernels of activations in panels may lose of each weight: where its group is shorter than that of the activations,
+// or codes of 8 bits have zeros, they take it in 127ths of the largest that the codes of these columns could stand for.
+std::vector<double> requantized_steps(const Quantized& q, int x_group) {
+  std::vector<double> steps(static_cast<size_t>(q.n) * q.k);
+  const bool fits = bits_of(q.code) < 8 || (q.zeros.empty() && q.zero == 128);
+  if (fits && q.group % x_group == 0) return steps;
+  const int most = (1 << bits_of(q.code)) - 1, block = std::max(x_group, 1);
+  for (int n = 0; n < q.n; ++n)
+    for (int first = 0; first < q.k; first += block) {
+      double largest = 0;
+      for (int k = first; k < first + block; ++k) {
+        const size_t at = static_cast<size_t>(n) * q.groups + k / q.group;
+        const int zero = static_cast<int>(q.zeros.empty() ? q.zero : q.zeros[at]);
+        largest = std::max(largest, std::abs(q.scales[at]) * std::max(zero, most - zero));
+      }
+      std::fill_n(steps.begin() + static_cast<int64_t>(n) * q.k + first, block, largest / 127);
+    }
+  return steps;
+}
+
+void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quantized& q, bool with_bias, int x_group,
                             Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const KernelInstance& instance = *kernel.instance;
   const i64 order = interleave_of(instance);
-  const int bucket = rows + 3;
+  const bool glu = std::string(instance.variant->family).ends_with("_glu");
+  const int bucket = rows + 3, width = glu ? q.n / 2 : q.n;
   std::vector<double> x = random_values(rng, static_cast<size_t>(rows) * q.k, 1.0, instance.operand);
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * q.k, NAN);
   const std::vector<double> bias = random_values(rng, static_cast<size_t>(q.n), 1.0, ScalarType::kBF16);
-  const int int8_group = instance.variant->int8_group;
+  const bool panels = instance.variant->int8_panels;
   Int8Values int8;
-  if (int8_group) {
-    int8 = Int8Values::make(x, rows, bucket, q.k, int8_group, bits_of(q.code));
+  if (x_group) {
+    int8 = Int8Values::make(x, rows, bucket, q.k, {x_group, bits_of(q.code), panels});
     x = int8.values;
   }
   const DeviceArray<signed char> int8_codes(gpu, int8.codes);
@@ -40,13 +61,13 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
   TypedArray device_bias(gpu, bias, ScalarType::kBF16);
   DeviceArray<u32> codes(gpu, q.stored_codes(order));
   DeviceArray<unsigned char> zeros(gpu, q.stored_zeros(order));
-  DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * q.n);
+  DeviceArray<float> out(gpu, static_cast<size_t>(bucket) * width);
   const auto counts = make_counts(gpu, rows, 1, 1);
   const std::string shape = std::to_string(rows) + " x " + std::to_string(q.n) + " x " + std::to_string(q.k) +
-                            ", groups of " + std::to_string(q.group);
+                            ", groups of " + std::to_string(q.group) + (x_group ? ", int8 in groups of " + std::to_string(x_group) : "");
   gpu.announce(instance.entry() + " at " + shape);
   kernel.launch(LinearQuantizedArgs{counts.get(),
-                                    int8_group ? nullptr : device_x.ptr(),
+                                    x_group ? nullptr : device_x.ptr(),
                                     codes.get(),
                                     scales.ptr(),
                                     q.zeros.empty() ? nullptr : zeros.get(),
@@ -58,25 +79,38 @@ void check_linear_quantized(const Kernel& kernel, Rng& rng, int rows, const Quan
                                     q.group,
                                     q.zero,
                                     static_cast<i64>(ScalarType::kBF16),
-                                    {int8_codes.get(), int8_scales.get(), int8_sums.get(), int8_group}},
-                q.n, bucket);
+                                    {int8_codes.get(), int8_scales.get(), int8_sums.get(), x_group}},
+                width, bucket);
   const std::vector<float> result = out.values();
   const std::vector<double> w = q.weights(), w_before_zeros = q.is_integer() ? q.weights_before_zeros() : std::vector<double>();
+  const std::vector<double> steps = panels ? requantized_steps(q, x_group) : std::vector<double>();
+  const auto product = [&](int r, int c) {  // and its rounding limit
+    const double* row = &x[static_cast<size_t>(r) * q.k];
+    const Dot dot_product = dot(row, &w[static_cast<size_t>(c) * q.k], q.k);
+    const double added = with_bias ? bias[c] : 0;
+    double magnitude = dot_product.magnitude + std::abs(added);
+    // Kernels may sum codes and take the zero's share off at the end of a group.
+    if (q.is_integer()) magnitude += dot(row, &w_before_zeros[static_cast<size_t>(c) * q.k], q.k).magnitude;
+    const ScalarType unit_type = instance.variant->rounds_operands ? ScalarType::kBF16 : ScalarType::kF16;
+    const double operand_eps = instance.variant->tensor_cores && !x_group ? unit_roundoff(unit_type) * 2 : 0;
+    double limit = (operand_eps + 0x1p-24 * 4 * std::sqrt(q.k)) * magnitude + 1e-35;
+    // Half a step, and what the factor's fixed point adds to it.
+    if (panels) limit += 0.6 * dot(row, &steps[static_cast<size_t>(c) * q.k], q.k).magnitude;
+    return std::pair(dot_product.sum + added, limit);
+  };
   for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < q.n; ++c) {
-      const double* row = &x[static_cast<size_t>(r) * q.k];
-      const Dot product = dot(row, &w[static_cast<size_t>(c) * q.k], q.k);
-      const double added = with_bias ? bias[c] : 0;
-      double magnitude = product.magnitude + std::abs(added);
-      // Kernels may sum codes and take the zero's share off at the end of a group.
-      if (q.is_integer()) magnitude += dot(row, &w_before_zeros[static_cast<size_t>(c) * q.k], q.k).magnitude;
-      const ScalarType unit_type = instance.variant->rounds_operands ? ScalarType::kBF16 : ScalarType::kF16;
-      const double operand_eps = instance.variant->tensor_cores ? unit_roundoff(unit_type) * 2 : 0;
-      outcome.near(result[static_cast<size_t>(r) * q.n + c], product.sum + added,
-                   (operand_eps + 0x1p-24 * 4 * std::sqrt(q.k)) * magnitude + 1e-35, "linear_quantized", r, c);
+    for (int c = 0; c < width; ++c) {
+      auto [expected, limit] = product(r, c);
+      if (glu) {  // the derivative of silu is at most 1.1
+        const auto [up, up_limit] = product(r, c + width);
+        const double silu = expected / (1 + std::exp(-expected));
+        limit = 1.1 * limit * (std::abs(up) + up_limit) + std::abs(silu) * up_limit + 0x1p-20 * std::abs(silu * up);
+        expected = silu * up;
+      }
+      outcome.near(result[static_cast<size_t>(r) * width + c], expected, limit, "linear_quantized", r, c);
     }
   }
-  for (size_t i = static_cast<size_t>(rows) * q.n; i < result.size(); ++i)
+  for (size_t i = static_cast<size_t>(rows) * width; i < result.size(); ++i)
     outcome.exact(std::isnan(result[i]), "a row beyond the true count was written");
   if (!outcome.failure.empty()) outcome.failure += " at " + shape;
 }
@@ -85,8 +119,19 @@ struct QuantizedCase {
   int rows, n, k, group;
 };
 
+// Columns of activations in int8 that share a scale with which a variant is tried; 0: they are not in int8.
+std::vector<int> int8_groups(const KernelInstance& instance, const QuantizedCase& s) {
+  const int least = instance.variant->int8_group;
+  if (least == 0 || !is_x86(instance)) return {least};
+  std::vector<int> groups;
+  for (int group = least; group <= 256; group *= 2)
+    if (s.k % group == 0 && (s.group % group == 0 || group % s.group == 0)) groups.push_back(group);
+  return groups;
+}
+
 void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const llm::Variant& v = *kernel.instance->variant;
+  const bool glu = std::string(v.family).ends_with("_glu");
   bool flag = false;
   for (const QuantizedCase& s : {QuantizedCase{1, 97, 256, 32},
                                  {3, 33, 136, 17},
@@ -99,13 +144,19 @@ void test_linear_quantized(const Kernel& kernel, Rng& rng, Outcome& outcome) {
                                  {1, 64, 4096, 128},
                                  {4, 48, 320, 128},
                                  {40, 33, 640, 64},
-                                 {530, 17, 64, 32}}) {
+                                 {530, 17, 64, 32},
+                                 {33, 96, 768, 32},
+                                 {35, 32, 1280, 1280},
+                                 {65, 608, 512, 128}}) {
     if (s.k % v.k_multiple != 0 || s.group % v.k_multiple != 0 || (v.max_rows && s.rows > v.max_rows) ||
-        s.rows < v.min_rows)
+        s.rows < v.min_rows || (glu && s.n % 32 != 0))
       continue;
     const Quantized q = Quantized::make(rng, kernel.instance->code, kernel.instance->weight, s.n, s.k, s.group, flag);
-    check_linear_quantized(kernel, rng, s.rows, q, flag = !flag, outcome);
-    if (!outcome.failure.empty()) return;
+    flag = !flag;
+    for (const int x_group : int8_groups(*kernel.instance, s)) {
+      check_linear_quantized(kernel, rng, s.rows, q, flag && !glu, x_group, outcome);
+      if (!outcome.failure.empty()) return;
+    }
   }
 }
 
@@ -244,37 +295,43 @@ Outcome test_dequantize(const Kernel& kernel, Rng& rng, bool timing) {
 void test_quantize_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   const Gpu& gpu = *kernel.gpu;
   const int rows = 5, width = 2240, stride = 2248, bucket = rows + 2;  // more than two tiles
+  const bool panels = kernel.instance->variant->int8_panels;
   for (int bits : {2, 4, 8})
-    for (int group : {32, 64}) {
+    for (int group : is_x86(*kernel.instance) ? std::vector<int>{32, 64, 320} : std::vector<int>{32}) {
+      const Int8Order order{group, bits, panels};
+      if (panels && group % Int8Order::kPanelColumns != 0) continue;
       std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * stride, 1.0, ScalarType::kF32), dense;
       for (int i = 0; i < group; ++i) x[i] = 0, x[group + i] = 1e-20 * rounded(x[group + i], ScalarType::kBF16);
       for (double& v : x) v = rounded(v, ScalarType::kF32);
       x[stride] = -9;
       for (int r = 0; r < rows; ++r) dense.insert(dense.end(), x.begin() + r * stride, x.begin() + r * stride + width);
-      const Int8Values expected = Int8Values::make(dense, rows, bucket, width, group, bits);
+      const Int8Values expected = Int8Values::make(dense, rows, bucket, width, order);
       TypedArray device_x(gpu, x, ScalarType::kF32);
-      DeviceArray<signed char> codes(gpu, std::vector<signed char>(static_cast<size_t>(bucket) * width, -128));
-      DeviceArray<float> scales(gpu, static_cast<size_t>(bucket) * width / group);
-      DeviceArray<int> sums(gpu, std::vector<int>(static_cast<size_t>(bucket) * width / group, 1 << 30));
+      DeviceArray<signed char> codes(gpu, std::vector<signed char>(expected.codes.size(), -128));
+      DeviceArray<float> scales(gpu, expected.scales.size());
+      DeviceArray<int> sums(gpu, std::vector<int>(expected.sums.size(), 1 << 30));
       const auto counts = make_counts(gpu, rows, 1, 1);
       kernel.launch(QuantizeRowsArgs{counts.get(), device_x.ptr<float>(), codes.get(), scales.get(), sums.get(),
                                      kRowsTokens, width, stride, group, bits},
                     width, bucket);
       const auto found = codes.values();
       const auto found_scales = scales.values();
-      const auto found_sums = sums.values();
-      std::vector<int> drift(found_sums.size());
-      for (size_t i = 0; i < found.size(); ++i) {
-        const int difference = found[i] - expected.codes[i];
-        drift[i / group] += difference;
-        outcome.exact(difference == 0 || (std::abs(difference) == 1 && expected.near_tie[i]), "codes differ");
-      }
-      for (size_t i = 0; i < found_sums.size(); ++i) {
-        outcome.exact(found_sums[i] == expected.sums[i] + drift[i], "sums differ");
-        if (i < static_cast<size_t>(rows) * width / group)
-          outcome.near(found_scales[i], expected.scales[i], 0x1p-23 * expected.scales[i], "scale");
-        else
+      std::vector<int> expected_sums = expected.sums;
+      for (int r = 0; r < rows; ++r)
+        for (int k = 0; k < width; ++k) {
+          const size_t at = order.code_at(r, k, width);
+          const int difference = found[at] - expected.codes[at];
+          expected_sums[order.group_at(r, k, width, order.sum_columns())] += difference;
+          outcome.exact(difference == 0 || (std::abs(difference) == 1 && expected.near_tie[at]), "codes differ");
+        }
+      outcome.exact(std::count(found.begin(), found.end(), -128) == std::count(expected.codes.begin(), expected.codes.end(), -128),
+                    "a row beyond the true count was written");
+      outcome.exact(sums.values() == expected_sums, "sums differ");
+      for (size_t i = 0; i < found_scales.size(); ++i) {
+        if (std::isnan(expected.scales[i]))
           outcome.exact(std::isnan(found_scales[i]), "a row beyond the true count was written");
+        else
+          outcome.near(found_scales[i], expected.scales[i], 0x1p-23 * expected.scales[i], "scale");
       }
     }
 }
@@ -316,7 +373,7 @@ Outcome test_quantized(const Kernel& kernel, Rng& rng, bool timing) {
   if (family == "quantize_rows") test_quantize_rows(kernel, rng, outcome);
   if (family == "fp8_rows") test_fp8_rows(kernel, rng, outcome);
   if (family == "gather_columns") test_gather_columns(kernel, rng, outcome);
-  if (family != "linear_quantized") return outcome;
+  if (family != "linear_quantized" && family != "linear_int8_glu") return outcome;
   test_linear_quantized(kernel, rng, outcome);
   if (!timing || !outcome.failure.empty()) return outcome;
 

@@ -24,12 +24,13 @@ DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
 INT8_MODELS = ("gptq", "gptq_8bit_row", "gptq_2bit", "ct_packed_zeros")
-INT8_GROUP = 32
+INT8_GROUPS = (128, 64, 32)  # the first that divides a layer's columns
 
 
 def quantize_rows(x):
-    """Each 32 columns of a row to int8 and back: the formula of QuantizeRowsArgs in kernels_templates/abi.h."""
-    groups = x.unflatten(-1, (-1, INT8_GROUP))
+    """Each group of columns of a row to int8 and back: the formula of QuantizeRowsArgs in kernels_templates/abi.h."""
+    group = next(g for g in INT8_GROUPS if x.shape[-1] % g == 0)
+    groups = x.unflatten(-1, (-1, group))
     scale = groups.abs().amax(-1, keepdim=True) / 127
     return (torch.where(scale > 0, (groups / scale).round(), 0) * scale).flatten(-2)
 
