@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent / "goldens"))
 import reference  # noqa: E402
 
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+MOST_KL_OF_F16_OPERANDS = 7e-6  # a plan is allowed 1e-5, and rounds queries and probabilities, too
 
 
 INT8_MODELS = ("gptq", "gptq_8bit_row", "gptq_2bit", "ct_packed_zeros")
@@ -50,6 +51,19 @@ def make_int8_golden(model, folder):
     return golden["kl_of_exact_activations"]
 
 
+def kl_of_f16_operands(dense, expected, ids):
+    """Of rounding to float16 what no plan with float16 operands can do without: weights, inputs, keys and values."""
+    rounded = reference.load(dense)
+    for name, module in rounded.named_modules():
+        if not isinstance(module, torch.nn.Linear):
+            continue
+        module.weight.data = module.weight.data.half().double()
+        module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].half().double(),))
+        if name.endswith(("k_proj", "v_proj")):
+            module.register_forward_hook(lambda _module, _inputs, output: output.half().double())
+    return reference.mean_kl(expected, reference.logits(rounded, ids))
+
+
 def make_golden(model, folder):
     model.write(folder)
     dense = folder / f"{model.name}.dense"
@@ -68,6 +82,8 @@ def make_golden(model, folder):
                                       for t in ("float32", DTYPES[model.dtype])},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+    if model.dtype == "F16":
+        golden["kl_of_f16_operands"] = kl_of_f16_operands(dense, expected, ids)
     (HERE / f"{model.name}.json").write_text(json.dumps(golden) + "\n")
     return golden
 
@@ -91,6 +107,9 @@ def main():
         print(f"{model.name}: scores {scores:.2f}, logits {logits:.2f}, {golden['kl_of_transformers_itself']}", flush=True)
         if scores < 1 or logits < 1:
             print(f"make_goldens: error: {model.name}: too flat to notice mistakes", file=sys.stderr)
+            failed = True
+        if golden.get("kl_of_f16_operands", 0) > MOST_KL_OF_F16_OPERANDS:
+            print(f"make_goldens: error: {model.name}: roundings to float16 alone move the logits by {golden['kl_of_f16_operands']:.1e}", file=sys.stderr)
             failed = True
     return 1 if failed else 0
 
