@@ -15,6 +15,7 @@ import torch
 import transformers
 
 import checkpoints
+import rounded_inputs
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "goldens"))
@@ -22,17 +23,7 @@ import reference  # noqa: E402
 
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 MOST_KL_OF_F16_OPERANDS = 7e-6  # a plan is allowed 1e-5, and rounds queries and probabilities, too
-
-
 INT8_MODELS = ("gptq", "gptq_8bit_row", "gptq_2bit", "ct_packed_zeros")
-INT8_GROUP = 32
-
-
-def quantize_rows(x):
-    """Each 32 columns of a row to int8 and back: the formula of QuantizeRowsArgs in kernels_templates/abi.h."""
-    groups = x.unflatten(-1, (-1, INT8_GROUP))
-    scale = groups.abs().amax(-1, keepdim=True) / 127
-    return (torch.where(scale > 0, (groups / scale).round(), 0) * scale).flatten(-2)
 
 
 def make_int8_golden(model, folder):
@@ -40,7 +31,7 @@ def make_int8_golden(model, folder):
     dense = reference.load(folder / f"{model.name}.dense")
     for name, module in dense.named_modules():
         if isinstance(module, torch.nn.Linear) and (model.lm_head or name != "lm_head"):
-            module.register_forward_pre_hook(lambda _module, inputs: (quantize_rows(inputs[0]),))
+            module.register_forward_pre_hook(lambda _module, inputs: (rounded_inputs.int8(inputs[0]),))
     golden = json.loads((HERE / f"{model.name}.json").read_text())
     exact = torch.from_numpy(np.load(HERE / f"{model.name}.npy")).double()
     expected = reference.logits(dense, golden["ids"])
