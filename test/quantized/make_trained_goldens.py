@@ -17,6 +17,7 @@ import torch
 import transformers
 
 import nearest
+import packing
 import rounded_inputs
 import trained
 
@@ -39,27 +40,41 @@ def stories():
 
 
 def quantized_by(scheme):
-    def weights(_name, module, dtype):
-        return torch.tensor(nearest.quantize(module.weight.data.tolist(), scheme, dtype), dtype=torch.float64)
+    def weights(weight, dtype):
+        return torch.tensor(nearest.quantize(weight.tolist(), scheme, dtype), dtype=torch.float64)
     return weights
 
 
-# By model: the weights of a projection, and what becomes of its input.
-GOLDENS = {"tiny_fable_w8": (quantized_by("w8"), rounded_inputs.int8), "tiny_fable_fp8": (quantized_by("fp8"), rounded_inputs.e4m3)}
+def in_fp8_blocks(weight, _dtype):
+    codes, scales = trained.fp8_blocks(weight.flatten().tolist(), weight.shape)
+    values = torch.tensor([packing.e4m3(code) for code in codes], dtype=torch.float64).view(weight.shape)
+    n, k = weight.shape
+    blocks = torch.tensor(scales, dtype=torch.float64).view(-(-n // trained.BLOCK), -1)
+    return values * blocks.repeat_interleave(trained.BLOCK, 0)[:n].repeat_interleave(trained.BLOCK, 1)[:, :k]
+
+
+def e4m3_blocks(x):
+    return rounded_inputs.e4m3(x, trained.BLOCK)
+
+
+# By model: what becomes of the weight of a projection, and of its input.
+GOLDENS = {"tiny_fable_w8": (quantized_by("w8"), rounded_inputs.int8), "tiny_fable_fp8": (quantized_by("fp8"), rounded_inputs.e4m3),
+           "tiny_fable_fp8_block": (in_fp8_blocks, e4m3_blocks)}
 
 
 def projections(model):
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != "lm_head"]
+    return [module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != "lm_head"]
 
 
 def make_golden(model, folder, ids):
     weights, rounded = GOLDENS[model.name]
-    model.write(folder)
+    dense = (trained.Trained if model.dtype == "BF16" else trained.TrainedFloat16)(model.name)
+    dense.write(folder)
     quantized = reference.load(folder / model.name)
-    for name, module in projections(quantized):
-        module.weight.data = weights(name, module, model.dtype)
+    for module in projections(quantized):
+        module.weight.data = weights(module.weight.data, model.dtype)
     exact = reference.logits(quantized, ids)
-    for _, module in projections(quantized):
+    for module in projections(quantized):
         module.register_forward_pre_hook(lambda _module, inputs: (rounded(inputs[0]),))
     expected = reference.logits(quantized, ids)
     np.save(HERE / "trained" / f"{model.name}.npy", expected.float().numpy())

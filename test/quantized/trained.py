@@ -6,9 +6,11 @@ import pathlib
 import struct
 
 import checkpoints
+import nearest
 import packing
-from packing import floats
+from packing import Tensor, floats
 
+BLOCK = 128
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "tiny-fable"
 
 
@@ -43,11 +45,48 @@ class TrainedFloat16(Trained):
 
     dtype = "F16"
 
+    def config(self):
+        return json.loads((EXAMPLE / "config.json").read_text()) | {"dtype": "float16"}
+
+    def tensors_of(self, name, shape, values):
+        return {name: floats([packing.rounded(v, "F16") for v in values], shape, "F16")}
+
     def write(self, out):
-        config = json.loads((EXAMPLE / "config.json").read_text()) | {"dtype": "float16"}
-        packed = {name: floats([packing.rounded(v, "F16") for v in values], shape, "F16") for name, shape, values in tensors()}
-        checkpoints.write_folder(out / self.name, config, packed)
+        packed = {}
+        for name, shape, values in tensors():
+            packed |= self.tensors_of(name, shape, values)
+        checkpoints.write_folder(out / self.name, self.config(), packed)
+
+
+class TrainedFp8Blocks(TrainedFloat16):
+    """That one with projections in e4m3, a scale for each 128 x 128, as compressed-tensors writes it. (DeepSeek's writer differs in names, and its
+    scales are float32.)"""
+
+    def config(self):
+        quantization = checkpoints.ct_config("float-quantized", num_bits=8, type="float", strategy="block", block_structure=[BLOCK, BLOCK], group_size=None)
+        return super().config() | {"quantization_config": quantization}
+
+    def tensors_of(self, name, shape, values):
+        if "_proj" not in name:
+            return super().tensors_of(name, shape, values)
+        codes, scales = fp8_blocks(values, shape)
+        blocks = [-(-size // BLOCK) for size in shape]
+        return {name: Tensor("F8_E4M3", shape, bytes(codes)), name + "_scale": floats(scales, blocks, "F16")}
+
+
+def fp8_blocks(values, shape):
+    """Codes [n * k] and the scale of each block."""
+    n, k = shape
+    across = -(-k // BLOCK)
+    block_of = [i // k // BLOCK * across + i % k // BLOCK for i in range(n * k)]
+    greatest = [0.0] * (-(-n // BLOCK) * across)
+    for value, block in zip(values, block_of):
+        greatest[block] = max(greatest[block], abs(value))
+    scales = [packing.rounded(v / 448, "F16") for v in greatest]
+    code_of = {value: code for code, value in enumerate(nearest.E4M3)}
+    rounded = [nearest.nearest_e4m3(value / scales[block]) for value, block in zip(values, block_of)]
+    return [code_of[abs(v)] | (128 if v < 0 else 0) for v in rounded], scales
 
 
 def models():
-    return [Trained("tiny_fable_w8"), TrainedFloat16("tiny_fable_fp8")]
+    return [Trained("tiny_fable_w8"), TrainedFloat16("tiny_fable_fp8"), TrainedFp8Blocks("tiny_fable_fp8_block")]
