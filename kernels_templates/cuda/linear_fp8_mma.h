@@ -35,6 +35,8 @@ struct Fp8MmaTile {
   }
 };
 
+using Fp8MmaSums = float[Fp8MmaTile::kTilesM][Fp8MmaTile::kTilesN][4];  // of a lane
+
 template <typename Args>
 KERNEL_FN i64 fp8_units(const Args& all) {
   return (linear_of(all).n + 15) / 16;
@@ -47,8 +49,8 @@ KERNEL_FN u32 fp8_weight_tile(const Args& all, i64 unit, int half) {
   return static_cast<u32>(min_of(rows.first, rows.end - kFragmentRows) / kFragmentRows);
 }
 
-// Copies into a stage: each thread's chunks of 16 bytes, the first half of them of x. Rows and panels beyond the matrix
-// become zeros.
+// Copies into a stage: x, then w, in chunks of 16 bytes, of which each thread has as many of either. Rows and panels beyond
+// the matrix become zeros.
 template <Epilogue Kind, typename Args>
 struct Fp8MmaLoads {
   using T = Fp8MmaTile;
@@ -86,8 +88,8 @@ struct Fp8MmaLoads {
   }
 };
 
-// The sums of a stage's products of a warp.
-KERNEL_FN void fp8_mma_products(float (&sum)[Fp8MmaTile::kTilesM][Fp8MmaTile::kTilesN][4], u32 x, u32 w) {
+// Adds the products of a stage; x and w: addresses of what the lane has of them.
+KERNEL_FN void fp8_mma_products(Fp8MmaSums& sum, u32 x, u32 w) {
   using T = Fp8MmaTile;
 #pragma unroll
   for (int panel = 0; panel < T::kPanels; ++panel) {
@@ -130,46 +132,35 @@ struct Fp8MmaScales {
   KERNEL_FN float of(int m, int n, int i) const { return x[m][i / 2] * w[n][i % 2]; }
 };
 
-// The sums of a block become outputs, by way of shared memory: 16 lanes finish a unit of a row.
-template <typename A, typename KV, Epilogue Kind, typename Args>
-KERNEL_FN void fp8_mma_finish(const Args& all, const float* sums, const float* row_scales, i64 row0, i64 rows, i64 unit0) {
-  using T = Fp8MmaTile;
-  constexpr int kLanes = 16;
-  const int lane = threadIdx.x % kLanes;
-  for (int i = threadIdx.x / kLanes; i < T::kRows * T::kUnits; i += T::kThreads / kLanes) {
-    const int row = i / T::kUnits, unit = i % T::kUnits;
-    load_and_finish_unit<A, A, KV, Kind>(epilogue_of(all), sums[row * T::kSumStride + unit * kLanes + lane] * row_scales[row],
-                                         row0 + row, unit0 + unit, row0 + row < rows && unit0 + unit < fp8_units(all), lane);
-  }
-}
+// What a block computes, and what a lane of it has of that: its first row of x; the others are 8, 16, ... 56 below.
+struct Fp8MmaPlace {
+  i64 row0, rows, unit0;
+  int warp_row, warp_column, lane;
 
-template <typename S, typename A, typename KV, int Stages, Epilogue Kind, bool Grouped, typename Args>
-KERNEL_FN void fp8_mma_tile(const Args& all, Tile tile, char* shared) {
-  using T = Fp8MmaTile;
-  const FusedLinearArgs& args = linear_of(all);
-  const i64 rows = args.counts->rows[args.row_count], row0 = static_cast<i64>(tile.y) * T::kRows,
-            unit0 = static_cast<i64>(tile.x) * T::kUnits;
-  if (row0 >= rows) return;
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int warp_row = warp / 4 * T::kWarpRows, warp_column = warp % 4 * T::kWarpColumns;
-  float* row_scales = reinterpret_cast<float*>(shared + Stages * T::kStageBytes);
-  for (int r = warp; r < T::kRows; r += T::kThreads / kWarp) {
-    const float scale = row_scale_of(args, min_of(row0 + r, rows - 1), lane);
-    if (lane == 0) row_scales[r] = scale;
+  KERNEL_FN Fp8MmaPlace(const FusedLinearArgs& args, Tile tile) {
+    using T = Fp8MmaTile;
+    const int warp = threadIdx.x / kWarp;
+    rows = args.counts->rows[args.row_count];
+    row0 = static_cast<i64>(tile.y) * T::kRows, unit0 = static_cast<i64>(tile.x) * T::kUnits;
+    warp_row = warp / 4 * T::kWarpRows, warp_column = warp % 4 * T::kWarpColumns, lane = threadIdx.x % kWarp;
   }
+  KERNEL_FN i64 lane_row() const { return row0 + warp_row + lane / 4; }
+};
+
+// The scaled sums of a lane, over all of K.
+template <typename S, int Stages, Epilogue Kind, bool Grouped, typename Args>
+KERNEL_FN void fp8_mma_sums(const Args& all, const Fp8MmaPlace& at, u32 ring, Fp8MmaSums& sum) {
+  using T = Fp8MmaTile;
   u32 tiles[T::kTilesN];
 #pragma unroll
   for (int n = 0; n < T::kTilesN; ++n) {
-    const int half = warp_column / 8 + n;
-    tiles[n] = fp8_weight_tile<Kind>(all, unit0 + half / 2, half % 2);
+    const int half = at.warp_column / 8 + n;
+    tiles[n] = fp8_weight_tile<Kind>(all, at.unit0 + half / 2, half % 2);
   }
-
-  const Fp8MmaLoads<Kind, Args> loads(all, row0, rows, unit0);
-  const u32 ring = shared_address(shared), steps = (static_cast<u32>(args.k) + T::kDepth - 1) / T::kDepth;
-  const u32 lane_x = warp_row * T::kPanelColumns + lane * 16,
-            lane_w = T::kOperandBytes + warp_column * T::kPanelColumns + lane * 16;
-  const i64 lane_row = row0 + warp_row + lane / 4;
-  float sum[T::kTilesM][T::kTilesN][4] = {};
+  const Fp8MmaLoads<Kind, Args> loads(all, at.row0, at.rows, at.unit0);
+  const u32 steps = (static_cast<u32>(linear_of(all).k) + T::kDepth - 1) / T::kDepth;
+  const u32 x = at.warp_row * T::kPanelColumns + at.lane * 16,
+            w = T::kOperandBytes + at.warp_column * T::kPanelColumns + at.lane * 16;
 #pragma unroll
   for (u32 s = 0; s < Stages - 1; ++s) {
     if (s < steps) loads.copy(ring + s * T::kStageBytes, s);
@@ -181,30 +172,58 @@ KERNEL_FN void fp8_mma_tile(const Args& all, Tile tile, char* shared) {
     if (step + Stages - 1 < steps) loads.copy(ring + (step + Stages - 1) % Stages * T::kStageBytes, step + Stages - 1);
     copy_async_commit();
     const u32 stage = ring + step % Stages * T::kStageBytes;
-    float part[T::kTilesM][T::kTilesN][4] = {};
+    Fp8MmaSums part = {};
     if constexpr (Grouped) {
-      const Fp8MmaScales<S> scales(all, lane_row, rows, tiles, step, steps);
-      fp8_mma_products(part, stage + lane_x, stage + lane_w);
+      const Fp8MmaScales<S> scales(all, at.lane_row(), at.rows, tiles, step, steps);
+      fp8_mma_products(part, stage + x, stage + w);
       T::for_each_sum([&](int m, int n, int i) { sum[m][n][i] += part[m][n][i] * scales.of(m, n, i); });
     } else {
-      fp8_mma_products(part, stage + lane_x, stage + lane_w);
+      fp8_mma_products(part, stage + x, stage + w);
       T::for_each_sum([&](int m, int n, int i) { sum[m][n][i] += part[m][n][i]; });
     }
   }
+  copy_async_wait<0>();
   if constexpr (!Grouped) {
-    const Fp8MmaScales<S> scales(all, lane_row, rows, tiles, 0, 1);
+    const Fp8MmaScales<S> scales(all, at.lane_row(), at.rows, tiles, 0, 1);
     T::for_each_sum([&](int m, int n, int i) { sum[m][n][i] *= scales.of(m, n, i); });
   }
+}
 
-  copy_async_wait<0>();
-  __syncthreads();  // nobody reads the ring any more
-  float* sums = reinterpret_cast<float*>(shared);
+// The sums become outputs, by way of shared memory: 16 lanes finish a unit of a row.
+template <typename A, typename KV, Epilogue Kind, typename Args>
+KERNEL_FN void fp8_mma_finish(const Args& all, const Fp8MmaPlace& at, const Fp8MmaSums& sum, float* sums,
+                              const float* row_scales) {
+  using T = Fp8MmaTile;
+  constexpr int kLanes = 16;
   T::for_each_sum([&](int m, int n, int i) {
-    const int row = warp_row + m * 16 + i / 2 * 8 + lane / 4, column = warp_column + n * 8 + lane % 4 * 2 + i % 2;
-    sums[row * T::kSumStride + column] = sum[m][n][i];
+    const int row = at.warp_row + m * 16 + i / 2 * 8 + at.lane / 4;
+    sums[row * T::kSumStride + at.warp_column + n * 8 + at.lane % 4 * 2 + i % 2] = sum[m][n][i];
   });
   __syncthreads();
-  fp8_mma_finish<A, KV, Kind>(all, sums, row_scales, row0, rows, unit0);
+  const int lane = threadIdx.x % kLanes;
+  for (int i = threadIdx.x / kLanes; i < T::kRows * T::kUnits; i += T::kThreads / kLanes) {
+    const int r = i / T::kUnits, u = i % T::kUnits;
+    const i64 row = at.row0 + r, unit = at.unit0 + u;
+    load_and_finish_unit<A, A, KV, Kind>(epilogue_of(all), sums[r * T::kSumStride + u * kLanes + lane] * row_scales[r],
+                                         row, unit, row < at.rows && unit < fp8_units(all), lane);
+  }
+}
+
+template <typename S, typename A, typename KV, int Stages, Epilogue Kind, bool Grouped, typename Args>
+KERNEL_FN void fp8_mma_tile(const Args& all, Tile tile, char* shared) {
+  using T = Fp8MmaTile;
+  const FusedLinearArgs& args = linear_of(all);
+  const Fp8MmaPlace at(args, tile);
+  if (at.row0 >= at.rows) return;
+  float* row_scales = reinterpret_cast<float*>(shared + Stages * T::kStageBytes);
+  for (int r = threadIdx.x / kWarp; r < T::kRows; r += T::kThreads / kWarp) {
+    const float scale = row_scale_of(args, min_of(at.row0 + r, at.rows - 1), at.lane);
+    if (at.lane == 0) row_scales[r] = scale;
+  }
+  Fp8MmaSums sum = {};
+  fp8_mma_sums<S, Stages, Kind, Grouped>(all, at, shared_address(shared), sum);
+  __syncthreads();  // nobody reads the ring any more
+  fp8_mma_finish<A, KV, Kind>(all, at, sum, reinterpret_cast<float*>(shared), row_scales);
 }
 
 template <typename Code, typename S, typename A, int Stages, Epilogue Kind, bool Grouped>
