@@ -271,7 +271,7 @@ struct FusedLinearArgs {
   i64 square_parts;
   i64 square_stride;        // at least the rows of the bucket
   double eps;
-  float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K; [rows] the scales of x of one that takes it in e4m3; or null
+  float* partials;          // [tiles, splits, a tile's sums] of a kernel that splits K; [rows, groups] the scales of x of one that takes it in e4m3; or null
   u32* arrivals;            // two a tile, 0 between launches: how many splits have left their sums; or null
   const void* x_map;        // CUDA tensor maps of x and w in device memory, for variants with box rows, or null
   const void* w_map;
@@ -296,16 +296,17 @@ struct QuantizedGroups {
   i64 zero;
 };
 
-// Activations in e4m3, for products with weights in e4m3 in the order of fragments: scale = max |x| / 448 over a row, code = x * (448 / max |x|),
-// rounded to the nearest, ties to even; both 0 where no |x| is above 1e-30. Place 16 t + 8 h + i of every 64 codes has column 32 h + 8 t + i, as
+// Activations in e4m3, for products with weights in e4m3 in the order of fragments: scale = max |x| / 448 over a group of columns of a row, code =
+// x * (448 / max |x|), rounded to the nearest, ties to even; both 0 where no |x| is above 1e-30. Place 16 t + 8 h + i of every 64 codes has column 32 h + 8 t + i, as
 // the weights' codes. Grid: one block a row.
 struct Fp8RowsArgs {
   const StepCounts* counts;
   const void* x;   // [rows, width] of the operand type
   void* codes;     // out: [rows, width]
-  float* scales;   // out: [rows]
+  float* scales;   // out: [rows, groups]
   i64 row_count;
   i64 width;       // a multiple of 64
+  i64 group;       // 128 (the last group may be shorter), or at least `width`: one for a row
 };
 
 // out[n, k] = the weight, of the operand type. Grid: (tiles of columns, tiles of rows).

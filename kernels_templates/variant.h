@@ -93,7 +93,8 @@ struct Variant {
                            // 0: takes x
   bool int8_panels = false;  // takes, or makes, them in the order of x86/int8_panels.h
   int int16_columns = 0;   // quantized layers: rounds activations to integers of 15 bits, so many columns of a row to a scale (cuda/quantized_operands.h)
-  bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it, and scales of whole rows of w
+  bool fp8_rows = false;   // quantized layers: takes activations in e4m3, which a launch of fp8_rows makes before it
+  int fp8_group = 0;       // with fp8_rows: columns of x and of w that share a scale; 0: whole rows
   bool rounds_operands = false;  // rounds operands of a wider type to 16 bits for its matrix units
   int operand_bytes = 0;   // persistent: of shared memory for the tokens of a layer, 64 bytes and 512 for every 256 columns each; 0: it keeps none
   int head_chunk = 0;  // attention: a block takes up to so many query heads, all of one KV head; 0: one
@@ -113,9 +114,10 @@ constexpr Variant with_operand_bytes(Variant variant, int bytes) {
   return variant;
 }
 
-// The same with activations in e4m3.
-constexpr Variant with_fp8_rows(Variant variant) {
+// The same with activations in e4m3, with a scale for `group` columns, or for a row.
+constexpr Variant with_fp8_rows(Variant variant, int group = 0) {
   variant.fp8_rows = true;
+  variant.fp8_group = group;
   return variant;
 }
 

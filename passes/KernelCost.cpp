@@ -39,7 +39,7 @@ double join_us(const Target& target, const Variant& v, int round_trips) {
 
 // The launch of fp8_rows, at half of the bandwidth: 16 bits are read, 8 written.
 double quantize_us(const Target& target, const Variant& v, const KernelShape& s) {
-  if (!v.fp8_rows) return 0;
+  if (!v.fp8_rows || !s.code) return 0;
   return 3.0 * static_cast<double>(s.rows * s.k) / (target.bandwidth_gb_s * 1e3 / 2) + target.launch_us;
 }
 

@@ -98,7 +98,7 @@ const Variant* find_variant(TargetKind kind, std::string_view family, std::strin
 bool can_run(const Target& target, const Variant& v, const KernelShape& s) {
   const auto serves = [](uint32_t mask, const std::optional<ScalarType>& type) { return !mask || (type && (mask & bit(*type))); };
   const bool rounds = (v.row_scale || v.rounds_operands) && s.operand == ScalarType::kF32;
-  const bool fp8 = !v.fp8_rows || (s.fp8_rows && s.group >= s.k);
+  const bool fp8 = !v.fp8_rows || (s.fp8_rows && (v.fp8_group ? s.group == v.fp8_group : s.group >= s.k));
   return s.family == v.family && fp8 && serves_codes(v, s) && serves_int8(target.kind, v, s) && !(rounds && s.exact_operands) && (v.needs & ~target.features) == 0 && serves(v.weight_types, s.weight) &&
          serves(v.operand_types, s.operand) && serves(v.kv_types, s.kv) && serves_head_dim(v, s.head_dim) && s.rows >= v.min_rows &&
          (v.max_rows == 0 || s.rows <= v.max_rows) && (!v.external || s.weight == s.operand) && (v.k_multiple <= 1 || s.k % v.k_multiple == 0) &&

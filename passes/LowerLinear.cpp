@@ -92,13 +92,14 @@ mlir::FailureOr<LinearLowering::LinearInput> LinearLowering::linear_input(mlir::
   if (!variant || !variant->fp8_rows) return LinearInput{views_[x], {}};
   constexpr int64_t kAlignment = 256;
   const int64_t rows = rows_of(x), width = width_of(x), scales = ceil_div(rows * width, kAlignment) * kAlignment;
-  const View codes = buffer(scales + rows * static_cast<int64_t>(sizeof(float)), layer_name(op->getLoc()) + " fp8");
+  const int64_t group = variant->fp8_group ? variant->fp8_group : width, groups = ceil_div(width, group);
+  const View codes = buffer(scales + rows * groups * static_cast<int64_t>(sizeof(float)), layer_name(op->getLoc()) + " fp8");
   View scale = codes;
   scale.offset = scales;
   auto l = launch();
-  l.read(counts()).read(views_[x]).write(codes).write(scale).i(row_count(x)).i(width);
+  l.read(counts()).read(views_[x]).write(codes).write(scale).i(row_count(x)).i(width).i(group);
   KernelShape shape{.family = "fp8_rows", .weight = {}, .operand = scalar_type(element_of(x)), .kv = {}};
-  shape.rows = rows, shape.cols = shape.k = width;
+  shape.rows = rows, shape.cols = shape.k = width, shape.group = group, shape.fp8_rows = true;
   if (mlir::failed(emit_extra(l, shape, op))) return mlir::failure();
   return LinearInput{codes, scale};
 }

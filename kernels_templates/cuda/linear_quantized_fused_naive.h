@@ -47,8 +47,9 @@ template <typename Code, typename S, typename A, Epilogue Kind>
 KERNEL_FN void linear_fp8_naive(const QuantizedFusedArgs& all, Tile tile, char*) {
   const FusedLinearArgs& args = all.linear;
   const unsigned char* codes = static_cast<const unsigned char*>(args.x);
+  const i64 groups = (args.k + all.groups.group - 1) / all.groups.group;
   quantized_product<Code, S, A, Kind>(all, tile, [&](i64 row, i64 k) {
     const i64 at = k - k % 64 + k % 32 / 8 * 16 + k % 64 / 32 * 8 + k % 8;
-    return code_value(E4m3{}, codes[row * args.k + at]) * args.partials[row];
+    return code_value(E4m3{}, codes[row * args.k + at]) * args.partials[row * groups + k / all.groups.group];
   });
 }

@@ -269,6 +269,10 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         mbarrier_arrive_warp(empty + stage * 8);
       }
     };
+    const auto lane_row = [&] { return group_row + warp % 4 * 16 + lane / 4; };  // of the tile; the other one is eight below
+    const auto first_column = [&](u32 n) {
+      return static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
+    };
     WgmmaRing<Stages> at;
     WgmmaRing<2> scale_at;
     for (u32 i = tile.x; i < shares; i += tile.nx) {
@@ -286,14 +290,15 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         const u64 offset = at.stage * (kStageBytes >> 4);
         if constexpr (Operands::kPromotes) {  // the other warpgroup multiplies meanwhile
           float part[kN / 2];
+          const auto factors = Operands::template factors<Kind, kN, HeadDim>(
+              all, static_cast<i64>(row_tile(m)) * BM + lane_row(), rows, first_column(n), step);
           wgmma_fence();
           Operands::template multiply<kN, BN>(part, a0 + offset, b0 + offset, true);
           wgmma_commit();
           wgmma_wait<0>();
           wgmma_finished(part);
           release(at.stage);
-#pragma unroll
-          for (int j = 0; j < kN / 2; ++j) sum[j] += part[j];
+          Operands::add(sum, part, factors);
         } else {
           wgmma_fence();
           Operands::template multiply<kN, BN>(sum, a0 + offset, b0 + offset, step == begin);
@@ -314,7 +319,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         for (int j = 0; j < kN / 2; ++j) sum[j] = 0.0f;
       }
 
-      const int row = group_row + warp % 4 * 16 + lane / 4;
+      const int row = lane_row();
       WgmmaRows r;
       r.t = lane % 4;
       if (args.squares) mbarrier_wait(scale_full + scale_at.stage * 8, scale_at.parity);
@@ -328,8 +333,7 @@ KERNEL_FN void wgmma_tiles(const Args& all, Tile block, char* shared) {
         mbarrier_arrive_warp(scale_empty + scale_at.stage * 8);
         scale_at.advance();
       }
-      const i64 column =
-          static_cast<i64>(n) * kOutputColumns + (Kind == Epilogue::kGlu ? group_column / 2 : group_column);
+      const i64 column = first_column(n);
       Operands::template scale<Kind, kN, HeadDim>(all, sum, r, column);
       if constexpr (Splits > 1) {
         if (!wgmma_join_splits<Splits>(args, sum, i / Splits, i % Splits, group, flags + group)) continue;

@@ -25,22 +25,26 @@ inline unsigned nearest_e4m3(double value) {
 struct Fp8Values {
   std::vector<double> values;  // [rows, width]: what the codes mean
   std::vector<uint8_t> codes;  // [bucket, width] in the order of fragments; NaN beyond `rows`
-  std::vector<float> scales;   // [bucket]
+  std::vector<float> scales;   // [bucket, groups]
   std::vector<bool> near_tie;  // of a code: another rounding of the division may give its neighbour
 
-  static Fp8Values make(const std::vector<double>& x, int rows, int bucket, int width) {
+  // `group`: columns that share a scale; 0: a row.
+  static Fp8Values make(const std::vector<double>& x, int rows, int bucket, int width, int group) {
+    if (group == 0) group = width;
+    const int groups = (width + group - 1) / group;
     Fp8Values out;
     out.values.resize(x.size());
     out.codes.assign(static_cast<size_t>(bucket) * width, 0x7f);
     out.near_tie.assign(out.codes.size(), false);
-    out.scales.assign(bucket, NAN);
-    for (int r = 0; r < rows; ++r) {
+    out.scales.assign(static_cast<size_t>(bucket) * groups, NAN);
+    for (int part = 0; part < rows * groups; ++part) {
+      const int r = part / groups, first = part % groups * group, end = std::min(first + group, width);
       const double* row = x.data() + static_cast<size_t>(r) * width;
       float maximum = 0;
-      for (int i = 0; i < width; ++i) maximum = std::max(maximum, static_cast<float>(std::abs(row[i])));
+      for (int i = first; i < end; ++i) maximum = std::max(maximum, static_cast<float>(std::abs(row[i])));
       const bool zero = maximum <= 1e-30f;
       const float inverse = zero ? 0 : 448.0f / maximum, scale = zero ? 0 : maximum / 448.0f;
-      for (int i = 0; i < width; ++i) {
+      for (int i = first; i < end; ++i) {
         const float quotient = static_cast<float>(row[i]) * inverse;
         const unsigned code = nearest_e4m3(quotient);
         const size_t at = static_cast<size_t>(r) * width + i / 64 * 64 + i % 32 / 8 * 16 + i % 64 / 32 * 8 + i % 8;
@@ -48,7 +52,7 @@ struct Fp8Values {
         out.near_tie[at] = nearest_e4m3(quotient * (1 + 1e-6)) != code || nearest_e4m3(quotient * (1 - 1e-6)) != code;
         out.values[static_cast<size_t>(r) * width + i] = value_of(llm::CodeType::kE4M3, code) * scale;
       }
-      out.scales[r] = scale;
+      out.scales[part] = scale;
     }
     return out;
   }

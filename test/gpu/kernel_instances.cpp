@@ -140,7 +140,7 @@ const std::vector<TestArch>& test_archs() {
   constexpr uint32_t kAmpere = kTuring | kTensorBF16 | kCpAsync;
   static const std::vector<TestArch> kArchs = {
       {"sm_60", kNoFeature}, {"sm_61", kDp4a},    {"sm_70", kVolta},  {"sm_75", kTuring},
-      {"sm_80", kAmpere},    {"sm_86", kAmpere},  {"sm_89", kAmpere}, {"sm_90a", kAmpere | kTma | kWgmma | kPdl | kFp8},
+      {"sm_80", kAmpere},    {"sm_86", kAmpere},  {"sm_89", kAmpere | kFp8}, {"sm_90a", kAmpere | kTma | kWgmma | kPdl | kFp8},
       {"sm_100", kAmpere},   {"sm_120", kAmpere},
   };
   return kArchs;

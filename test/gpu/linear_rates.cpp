@@ -27,7 +27,7 @@ double time_projection(const Kernel& kernel, const Projection& p, int rows, Rng&
   const ScalarType weight = kernel.instance->weight, operand = kernel.instance->operand;
   const llm::Variant& v = *kernel.instance->variant;
   // Groups of 128; with a byte a code a scale per row.
-  const int bits = v.code_types ? bits_of(kernel.instance->code) : 0, group = bits == 8 ? p.k : v.k_multiple;
+  const int bits = v.code_types ? bits_of(kernel.instance->code) : 0, group = v.fp8_group ? v.fp8_group : bits == 8 ? p.k : v.k_multiple;
   const int width = family.ends_with("_glu") ? p.n / 2 : p.n, parts = (std::max(p.k, p.n) + 15) / 16;
   const size_t outputs = static_cast<size_t>(rows) * width;
   DeviceBytes x(gpu, static_cast<size_t>(rows) * p.k * bytes_of(operand)),
@@ -55,7 +55,7 @@ double time_projection(const Kernel& kernel, const Projection& p, int rows, Rng&
   args.counts = counts.get(), args.x = x.ptr(), args.w = w.ptr(), args.out = out.ptr();
   args.row_count = kRowsTokens, args.n = p.n, args.k = p.k, args.square_stride = rows, args.eps = 1e-5;
   const SplitSums splits(gpu, *kernel.instance->variant, rows, width);
-  DeviceBytes x_scales(gpu, v.fp8_rows ? rows * sizeof(float) : 0);
+  DeviceBytes x_scales(gpu, v.fp8_rows ? rows * (p.k / group) * sizeof(float) : 0);
   args.partials = v.fp8_rows ? x_scales.ptr<float>() : splits.partials(), args.arrivals = splits.arrivals();
   args.x_map = maps.x(), args.w_map = maps.w();
   if (add) {  // behind attention or the activation, ahead of a norm

@@ -203,6 +203,10 @@ llm_abi::QuantizedGroups QuantizedOnDevice::groups() const {
 
 double sum_roundoff(const llm::Variant& variant) { return variant.fp8_rows ? 0x1p-16 : 0x1p-24; }
 
+bool serves_group(const llm::Variant& variant, int k, int group) {
+  return !variant.fp8_rows || (variant.fp8_group ? group == variant.fp8_group : group >= k);
+}
+
 i64 interleave_of(const KernelInstance& instance) { return instance.variant->interleave; }
 
 }  // namespace llm_test

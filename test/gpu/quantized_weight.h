@@ -60,6 +60,9 @@ class QuantizedOnDevice {
 // largest term of 128; the emulator adds them in fp32.)
 double sum_roundoff(const llm::Variant& variant);
 
+// Whether a kernel takes a weight of k columns in such groups.
+bool serves_group(const llm::Variant& variant, int k, int group);
+
 // The order that a kernel reads: its variant's.
 llm_abi::i64 interleave_of(const KernelInstance& instance);
 

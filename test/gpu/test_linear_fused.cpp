@@ -41,7 +41,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
   std::vector<double> bucket_x = x;
   bucket_x.resize(static_cast<size_t>(bucket) * s.k, NAN);  // rows beyond the true count must not matter
   Fp8Values fp8_x;
-  if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k), x = fp8_x.values;
+  if (fp8) fp8_x = Fp8Values::make(x, s.rows, bucket, s.k, kernel.instance->variant->fp8_group), x = fp8_x.values;
   const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
   const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
   if (const int columns = kernel.instance->variant->int16_columns) x = int16_values(x, s.k, columns);
@@ -148,9 +148,9 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
                                  Case{{40, 192, 544}, 32}, Case{{75, 64, 1088}, 64}, Case{{33, 1088, 64}, 64},
                                  Case{{31, 528, 1152}, 128}, Case{{20, 48, 256}, 128}, Case{{29, 272, 896}, 896}, Case{{64, 304, 384}, 384},
                                  Case{{60, 80, 352}, 32}, Case{{100, 144, 640}, 128}, Case{{130, 272, 384}, 384},
-                                 Case{{300, 400, 256}, 256}, Case{{70, 48, 1152}, 1152}}) {
+                                 Case{{300, 400, 256}, 256}, Case{{70, 48, 1152}, 1152}, Case{{140, 272, 192}, 128}, Case{{90, 144, 320}, 320}}) {
     const bool panels = kernel.instance->operand == ScalarType::kBF16Panels;
-    if ((v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) || (panels && s.n % 64 != 0) || (v.fp8_rows && group < s.k)) continue;
+    if ((v.max_rows && s.rows > (v.flat_grid ? 1 : 2) * v.max_rows) || (panels && s.n % 64 != 0) || !serves_group(v, s.k, group)) continue;
     if (s.k % v.k_multiple != 0 || group % v.k_multiple != 0) continue;
     if (s.rows * s.n > 40000 && !v.flat_grid) continue;  // many tiles
     // With panels the layer has neither bias nor norms.
@@ -164,8 +164,9 @@ Outcome test_quantized_fused(const Kernel& kernel, Rng& rng, bool timing) {
     break;
   }
   kernel.blocks = 0;
-  if (!timing || !outcome.failure.empty()) return outcome;
-  if (v.flat_grid) {
+  const bool fp8_reference = v.fp8_rows && !v.tensor_cores;
+  if (!timing || !outcome.failure.empty() || fp8_reference) return outcome;
+  if (v.flat_grid || v.fp8_rows) {
     time_projections(kernel, rng, outcome);
     return outcome;
   }

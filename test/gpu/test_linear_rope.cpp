@@ -31,7 +31,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
   const TypedArray device_x(gpu, x, operand);
   const bool fp8 = variant.fp8_rows;
   Fp8Values fp8_x;
-  if (fp8) fp8_x = Fp8Values::make(x, rows, bucket, s.k), x = fp8_x.values;
+  if (fp8) fp8_x = Fp8Values::make(x, rows, bucket, s.k, variant.fp8_group), x = fp8_x.values;
   if (variant.int16_columns) x = int16_values(x, s.k, variant.int16_columns);
   const DeviceArray<uint8_t> device_fp8(gpu, fp8_x.codes);
   const DeviceArray<float> fp8_scales(gpu, fp8_x.scales);
@@ -121,9 +121,9 @@ Outcome test_linear_rope(const Kernel& kernel, Rng& rng, bool) {
   const bool quantized = variant.code_types;
   for (const Heads& s : {Heads{4, 1, 64, 32, 136}, Heads{2, 2, 128, 64, 520}, Heads{3, 1, 96, 48, 72}, Heads{2, 1, 80, 16, 264},
                          Heads{4, 1, 64, 32, 1120, 128}, Heads{2, 2, 128, 64, 544, 32}, Heads{2, 1, 80, 16, 256, 256},
-                         Heads{2, 1, 128, 64, 1152, 128}, Heads{5, 1, 64, 32, 256, 256}, Heads{2, 1, 128, 64, 384, 384}}) {
+                         Heads{2, 1, 128, 64, 1152, 128}, Heads{5, 1, 64, 32, 256, 256}, Heads{2, 1, 128, 64, 384, 384}, Heads{2, 1, 64, 32, 192, 128}}) {
     if (quantized != (s.group > 0) || (kernel.instance->head_dim && kernel.instance->head_dim != s.head_dim)) continue;
-    if (variant.fp8_rows && s.group < s.k) continue;
+    if (quantized && !serves_group(variant, s.k, s.group)) continue;
     if (quantized && (s.k % variant.k_multiple != 0 || s.group % variant.k_multiple != 0)) continue;
     for (const std::vector<int>& queries : batches) {
       kernel.blocks = variant.blocks_per_sm ? number % 3 + 2 : 0;

@@ -345,12 +345,13 @@ void test_fp8_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
   std::vector<double> x = random_values(rng, static_cast<size_t>(bucket) * width, 1.0, kernel.instance->operand);
   for (int i = 0; i < width; ++i) x[i] = 0, x[width + i] = i % 2 ? 0.0 : 0.0009765625 * (i % 7);
   x[2 * width] = -9;
-  const Fp8Values expected = Fp8Values::make(x, rows, bucket, width);
+  const int group = kernel.instance->variant->fp8_group ? kernel.instance->variant->fp8_group : width, groups = (width + group - 1) / group;
+  const Fp8Values expected = Fp8Values::make(x, rows, bucket, width, group);
   TypedArray device_x(gpu, x, kernel.instance->operand);
   DeviceArray<uint8_t> codes(gpu, std::vector<uint8_t>(static_cast<size_t>(bucket) * width, 0x7f));
-  DeviceArray<float> scales(gpu, static_cast<size_t>(bucket));
+  DeviceArray<float> scales(gpu, static_cast<size_t>(bucket) * groups);
   const auto counts = make_counts(gpu, rows, 1, 1);
-  kernel.launch(Fp8RowsArgs{counts.get(), device_x.ptr(), codes.get(), scales.get(), kRowsTokens, width}, width, bucket);
+  kernel.launch(Fp8RowsArgs{counts.get(), device_x.ptr(), codes.get(), scales.get(), kRowsTokens, width, group}, width, bucket);
   const auto found = codes.values();
   const auto found_scales = scales.values();
   for (size_t i = 0; i < found.size(); ++i) {
@@ -358,8 +359,8 @@ void test_fp8_rows(const Kernel& kernel, Rng& rng, Outcome& outcome) {
     const bool same_sign = (found[i] & 0x80) == (expected.codes[i] & 0x80);
     outcome.exact((difference == 0 && same_sign) || (std::abs(difference) == 1 && same_sign && expected.near_tie[i]), "codes differ");
   }
-  for (int r = 0; r < bucket; ++r)
-    outcome.exact(r < rows ? std::abs(found_scales[r] - expected.scales[r]) <= 1e-6f * expected.scales[r] : std::isnan(found_scales[r]),
+  for (int i = 0; i < bucket * groups; ++i)
+    outcome.exact(i < rows * groups ? std::abs(found_scales[i] - expected.scales[i]) <= 1e-6f * expected.scales[i] : std::isnan(found_scales[i]),
                   "scales differ");
 }
 

@@ -52,8 +52,8 @@ class Model:
     """One checkpoint. `pack(name, draw)` gives a module's tensors and weights, or None where it is dense."""
 
     def __init__(self, name, config, pack, dtype="F16", family="llama", bias=False, zero_bias=False, lm_head=False, side_file=None,
-                 shape=SMALL):
-        self.shape = shape
+                 shape=SMALL, seed=None):
+        self.shape, self.seed = shape, seed or name
         self.name, self.pack, self.dtype, self.family, self.bias = name, pack, dtype, family, bias
         self.zero_bias, self.lm_head, self.side_file = zero_bias, lm_head, side_file
         self.quantization = config
@@ -71,7 +71,7 @@ class Model:
 
     def tensors(self):
         """(of the checkpoint, dequantized), by name."""
-        rng = random.Random(self.name)
+        rng = random.Random(self.seed)
         packed, plain = {}, {}
 
         def both(name, values, shape, dtype):
@@ -161,7 +161,7 @@ def models():
         Model("gptq_bias", gptq_config(checkpoint_format="gptq_v2"), every(packing.gptq, v2=True, scale="BF16"), dtype="BF16", family="qwen2", bias=True),
         Model("gptq_sym", gptq_config(sym=True, group_size=64), every(packing.gptq, sym=True, group=64)),
         Model("gptq_sym_misnamed", gptq_config(sym=True), every(packing.gptq, sym=True, v2=True)),
-        Model("gptq_2bit", gptq_config(bits=2), every(packing.gptq, bits=2)),
+        Model("gptq_2bit", gptq_config(bits=2), every(packing.gptq, bits=2), seed="gptq_2bit3"),
         Model("gptq_3bit", gptq_config(bits=3, group_size=64), every(packing.gptq, bits=3, group=64)),
         Model("gptq_8bit_row", gptq_config(bits=8, group_size=-1), every(packing.gptq, bits=8, group=-1, with_g_idx=False)),
         Model("gptq_partial_group", gptq_config(group_size=128), every(packing.gptq, group=128)),

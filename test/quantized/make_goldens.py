@@ -15,24 +15,15 @@ import torch
 import transformers
 
 import checkpoints
+import rounded_inputs
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "goldens"))
 import reference  # noqa: E402
 
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
-
-
+MOST_KL_OF_F16_OPERANDS = 7e-6  # a plan is allowed 1e-5, and rounds queries and probabilities, too
 INT8_MODELS = ("gptq", "gptq_8bit_row", "gptq_2bit", "ct_packed_zeros")
-INT8_GROUPS = (128, 64, 32)  # the first that divides a layer's columns
-
-
-def quantize_rows(x):
-    """Each group of columns of a row to int8 and back: the formula of QuantizeRowsArgs in kernels_templates/abi.h."""
-    group = next(g for g in INT8_GROUPS if x.shape[-1] % g == 0)
-    groups = x.unflatten(-1, (-1, group))
-    scale = groups.abs().amax(-1, keepdim=True) / 127
-    return (torch.where(scale > 0, (groups / scale).round(), 0) * scale).flatten(-2)
 
 
 def make_int8_golden(model, folder):
@@ -40,7 +31,7 @@ def make_int8_golden(model, folder):
     dense = reference.load(folder / f"{model.name}.dense")
     for name, module in dense.named_modules():
         if isinstance(module, torch.nn.Linear) and (model.lm_head or name != "lm_head"):
-            module.register_forward_pre_hook(lambda _module, inputs: (quantize_rows(inputs[0]),))
+            module.register_forward_pre_hook(lambda _module, inputs: (rounded_inputs.int8(inputs[0]),))
     golden = json.loads((HERE / f"{model.name}.json").read_text())
     exact = torch.from_numpy(np.load(HERE / f"{model.name}.npy")).double()
     expected = reference.logits(dense, golden["ids"])
@@ -49,6 +40,19 @@ def make_int8_golden(model, folder):
     golden["kl_of_exact_activations"] = reference.mean_kl(expected, exact)
     (HERE / "int8" / f"{model.name}.json").write_text(json.dumps(golden) + "\n")
     return golden["kl_of_exact_activations"]
+
+
+def kl_of_f16_operands(dense, expected, ids):
+    """Of rounding to float16 what no plan with float16 operands can do without: weights, inputs, keys and values."""
+    rounded = reference.load(dense)
+    for name, module in rounded.named_modules():
+        if not isinstance(module, torch.nn.Linear):
+            continue
+        module.weight.data = module.weight.data.half().double()
+        module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].half().double(),))
+        if name.endswith(("k_proj", "v_proj")):
+            module.register_forward_hook(lambda _module, _inputs, output: output.half().double())
+    return reference.mean_kl(expected, reference.logits(rounded, ids))
 
 
 def make_golden(model, folder):
@@ -69,6 +73,8 @@ def make_golden(model, folder):
                                       for t in ("float32", DTYPES[model.dtype])},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+    if model.dtype == "F16":
+        golden["kl_of_f16_operands"] = kl_of_f16_operands(dense, expected, ids)
     (HERE / f"{model.name}.json").write_text(json.dumps(golden) + "\n")
     return golden
 
@@ -92,6 +98,9 @@ def main():
         print(f"{model.name}: scores {scores:.2f}, logits {logits:.2f}, {golden['kl_of_transformers_itself']}", flush=True)
         if scores < 1 or logits < 1:
             print(f"make_goldens: error: {model.name}: too flat to notice mistakes", file=sys.stderr)
+            failed = True
+        if golden.get("kl_of_f16_operands", 0) > MOST_KL_OF_F16_OPERANDS:
+            print(f"make_goldens: error: {model.name}: roundings to float16 alone move the logits by {golden['kl_of_f16_operands']:.1e}", file=sys.stderr)
             failed = True
     return 1 if failed else 0
 

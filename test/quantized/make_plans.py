@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import checkpoints
+import trained
 
 
 def run(command):
@@ -28,14 +29,13 @@ def main():
     parser.add_argument("--targets")
     parser.add_argument("--embed", action="store_true", help="also OUT/embedded")
     parser.add_argument("--cache", help="kernel cache folder")
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--only", nargs="*", help="names of checkpoints.py or trained.py (default: all of the former)")
     parser.add_argument("options", nargs="*", help="behind --: further options of llmc compile")
     args = parser.parse_args()
     targets = args.targets or ",".join(t["name"] for t in json.loads(run([args.llmc, "targets", "--json"])) if t["kind"] == "x86" and t["runs_here"])
     cache = ["--cache", args.cache] if args.cache else []
-    for model in checkpoints.models():
-        if args.only and model.name not in args.only:
-            continue
+    chosen = [m for m in [*checkpoints.models(), *trained.models()] if m.name in args.only] if args.only else checkpoints.models()
+    for model in chosen:
         model.write(args.out / "models")
         common = [args.llmc, "compile", args.out / "models" / model.name, "-q", *cache, *args.options]
         (args.out / "plans").mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,11 @@ def spread_of(count):
     return math.sqrt((count * count - 1) / 12)
 
 
+def spread_from_zeros(bits):
+    """Root mean square of code - zero. Zeros (Draw.zeros) count with 2 bits: they are as far apart as the codes."""
+    return math.sqrt(2.7) if bits == 2 else spread_of(1 << bits)
+
+
 def integers(codes, zeros, scales, group_of):
     """(q - z) * s, exact in a double, rounded once."""
     return [[f32((q - z[g]) * s[g]) for q, g in zip(row, group_of)] for row, z, s in zip(codes, zeros, scales)]
@@ -113,7 +118,7 @@ def gptq(draw, bits=4, group=32, sym=False, v2=False, scale="F16", group_of=None
     size = k if group == -1 else group
     group_of = group_of or group_of_columns(draw.rng, k, size, False)
     count = (k + size - 1) // size
-    codes, scales = draw.codes(1 << bits), draw.scales(count, spread_of(1 << bits), scale)
+    codes, scales = draw.codes(1 << bits), draw.scales(count, spread_from_zeros(bits), scale)
     zeros = [[1 << (bits - 1)] * count for _ in range(n)] if sym else draw.zeros(count, bits)
     stored = [[z if v2 else (z - 1) % (1 << bits) for z in row] for row in zeros]
     columns = [bit_stream(row, bits) for row in codes]  # one stream along K for each output

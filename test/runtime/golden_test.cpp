@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--class", o.number_class, "What is demanded (auto: by target, weights, --kv and --activations)")
-      ->check(CLI::IsMember({"auto", "f32", "narrow-weights", "f16", "bf16", "int8", "int8-kv"}));
+      ->check(CLI::IsMember({"auto", "f32", "narrow-weights", "f16", "bf16", "rounded-inputs", "int8-kv"}));
   app.add_option("--kv", o.kv, "--kv-dtype that the plans were compiled with")->check(CLI::IsMember({"auto", "f32"}));
   app.add_option("--activations", o.activations, "--activations that the plans were compiled with")
       ->check(CLI::IsMember({"auto", "f32"}));

@@ -34,11 +34,20 @@ quantized_plans() {
 quantized_plans quantized "$(IFS=,; echo "${targets[*]}")" f32
 quantized_plans quantized_auto sm_75,sm_80,sm_90 auto
 rm -rf "$work/plans/quantized_auto/models"
-mkdir "$work/plans/example" "$work/plans/goldens" "$work/plans/quantized/goldens"
+# The trained model with inputs in int8, by dp4a, and in e4m3.
+trained_plans() {
+  python3 "$root/test/quantized/make_plans.py" --llmc "$build/bin/llmc" --out "$work/plans/trained/$1" --targets "$2" --only "$1" \
+    -- "${@:3}" ${LLMC_JOBS:+-j "$LLMC_JOBS"}
+}
+trained_plans tiny_fable_w8_dp4a sm_61 --quantize w8 --activations int8
+trained_plans tiny_fable_fp8 sm_90 --quantize fp8 --activations fp8
+trained_plans tiny_fable_fp8_block sm_90 --activations fp8
+mkdir "$work/plans/example" "$work/plans/goldens" "$work/plans/quantized/goldens" "$work/plans/trained_goldens"
 "$build/bin/llmc" compile "$root/examples/tiny-fable" --target "$(IFS=,; echo "${targets[*]}")" -q \
   ${LLMC_JOBS:+-j "$LLMC_JOBS"} -o "$work/plans/example/tiny-fable.fb"
 cp "$root"/test/goldens/*.json "$root"/test/goldens/*.npy "$work/plans/goldens/"
 cp "$root"/test/quantized/*.json "$root"/test/quantized/*.npy "$work/plans/quantized/goldens/"
+cp "$root"/test/quantized/trained/tiny_fable* "$work/plans/trained_goldens/"
 cp "$here/example_story.txt" "$root"/examples/tiny-fable/*.safetensors "$work/plans/example/"
 
 # The plans share most of their kernels: packed together they take a small part of their size. xz travels with them.

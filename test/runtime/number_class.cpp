@@ -11,7 +11,7 @@ constexpr std::array<std::pair<NumberClass, const char*>, 6> kNames = {{{NumberC
                                                                         {NumberClass::kNarrowWeights, "narrow-weights"},
                                                                         {NumberClass::kF16Operands, "f16"},
                                                                         {NumberClass::kBF16Operands, "bf16"},
-                                                                        {NumberClass::kInt8Operands, "int8"},
+                                                                        {NumberClass::kRoundedInputs, "rounded-inputs"},
                                                                         {NumberClass::kInt8Kv, "int8-kv"}}};
 
 // 75 for "sm_75"; 0 for targets that are not CUDA.
@@ -54,7 +54,7 @@ double kl_threshold(NumberClass c, const Golden& golden) {
       return 1e-7;
     case NumberClass::kF16Operands:
       return 1e-5;
-    case NumberClass::kInt8Operands:
+    case NumberClass::kRoundedInputs:
       return 1e-4;
     case NumberClass::kInt8Kv:
       return 1e-3;

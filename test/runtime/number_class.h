@@ -13,7 +13,7 @@ enum class NumberClass {
   kNarrowWeights,  // 16-bit weights, the rest float32
   kF16Operands,    // products of float16 with float32 accumulation, or a float16 KV cache
   kBF16Operands,   // the same with bfloat16
-  kInt8Operands,   // activations in int8, against a reference that quantizes them at the same points
+  kRoundedInputs,  // inputs of linear layers in int8 or e4m3, against a reference that rounds them at the same points
   kInt8Kv,         // KV cache in int8, the rest as exact as the target has it
 };
 

@@ -75,6 +75,11 @@ for target in "${targets[@]}"; do
   quantized=(--models "$work/quantized/models" --goldens "$work/quantized/goldens" --kv f32 --device "$device" --target "$target" ${form[@]+"${form[@]}"})
   suite quantized "$target" "$here/bin/golden_test" --plans "$work/quantized/plans" --activations f32 "${quantized[@]}" --chunks 0,7,1
   suite quantized_auto "$target" "$here/bin/golden_test" --plans "$work/quantized_auto/plans" --skip-missing "${quantized[@]}" --chunks 0,7,1
+  for choice in "$work"/trained/*/; do
+    name=$(basename "$choice")
+    suite "quantized.$name" "$target" "$here/bin/golden_test" --plans "$choice/plans" --only "$name" --skip-missing --models "$choice/models" \
+      --goldens "$work/trained_goldens" --class rounded-inputs --device "$device" --target "$target" ${form[@]+"${form[@]}"} --chunks 0,16
+  done
   suite metamorphic "$target" "$here/bin/metamorphic_test" --plans "$work/metamorphic" "${common[@]}"
   one=(--plan "$work/f32/qwen3.fb" --model-dir "$work/models/qwen3" --device "$device" --target "$target" ${form[@]+"${form[@]}"})
   suite scheduler "$target" "$here/bin/scheduler_test" "${one[@]}"

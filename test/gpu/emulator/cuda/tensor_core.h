@@ -130,6 +130,33 @@ inline void mma_16832(i32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   });
 }
 
+// Byte i of a word of e4m3 codes.
+inline float e4m3_at(u32 word, u32 i) {
+  float value, zero;
+  unpack2<f16>(f16_pair_of_e4m3(static_cast<u16>(word >> (8 * i) & 0xff)), value, zero);
+  return value;
+}
+
+inline void mma_16832_e4m3(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  struct Lane {
+    u32 a[4], b[2];
+    float* d;
+  };
+  llm_test::warp_compute(Lane{{a0, a1, a2, a3}, {b0, b1}, d}, [](const Lane* lanes) {
+    float a[16][32], b[32][8];
+    float* sums[32];
+    for (u32 l = 0; l < 32; ++l) {
+      for (u32 i = 0; i < 4; ++i) {
+        const u32 k = l % 4 * 4 + i;
+        for (u32 word = 0; word < 4; ++word) a[l / 4 + word % 2 * 8][k + word / 2 * 16] = e4m3_at(lanes[l].a[word], i);
+        for (u32 word = 0; word < 2; ++word) b[k + word * 16][l / 4] = e4m3_at(lanes[l].b[word], i);
+      }
+      sums[l] = lanes[l].d;
+    }
+    llm_test::add_to_lanes(sums, true, a[0], b[0], 8, 32);
+  });
+}
+
 template <bool Transposed>
 void load_matrices(u32 (&r)[4], u32 address) {
   if (address % 16 != 0) llm_test::emulator_fail("ldmatrix of an unaligned row");
