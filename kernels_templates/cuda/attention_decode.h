@@ -49,7 +49,8 @@ KERNEL_FN void merge_warps(const AttentionArgs& args, Tile tile, const float* pa
 // A block serves up to HeadChunk query heads of one kv head of one token, so that an entry is read once for all of
 // them, over one split of its entries. Within a warp, HeadDim / 8 lanes hold one entry (8 values each); each such group
 // of lanes keeps its own running maximum and sum over four entries at a time; groups, then warps, are merged at the end
-// in a fixed order. Tile: x = chunk of heads, y = token, z = split. 128 threads; 16 * HeadChunk * (HeadDim + 2) bytes of shared memory.
+// in a fixed order. Tile: x = chunk of heads, y = token, z = split. 128 threads; 16 * HeadChunk * (HeadDim + 2) bytes of
+// shared memory.
 template <typename A, typename KV, int HeadDim, int HeadChunk>
 KERNEL_FN void attention_decode(const AttentionArgs& args, Tile tile, char* shared) {
   constexpr int kWarps = 4, kEntries = 4;

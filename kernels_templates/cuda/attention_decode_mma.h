@@ -9,8 +9,8 @@
 // for all of them. Each of four warps takes every fourth run of 16 entries of the split, a page in most layouts, and
 // brings it in through its own ring of cp.async stages, without a block barrier; the warps are merged at the end in a
 // fixed order. Ids of blocks are read a round before the copies that need them. `Stages` are those of head dimension
-// 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads, y = token, z = split. 128 threads; 256 * Stages * 128 / HeadDim *
-// (HeadDim + 8) bytes of shared memory.
+// 128; smaller ones have more of them, with as many bytes on their way. Tile: x = chunk of heads, y = token, z = split.
+// 128 threads; 256 * Stages * 128 / HeadDim * (HeadDim + 8) bytes of shared memory.
 //
 // Link: how it is tied to what runs before and behind it. As a launch, by memory that is there when it begins. In a persistent kernel (kEarly) entries of
 // earlier steps are on their way before link.wait() returns, when q and the entries of this step are written; or, with kExchange, these come

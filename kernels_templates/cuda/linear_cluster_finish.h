@@ -11,7 +11,8 @@
 template <int N, int Helpers>
 constexpr int kClusterFinishBytes = N * static_cast<int>(sizeof(KvPlace)) + N * 4 + Helpers * 4;
 
-// Threads First to First + Threads - 1 of a block call store(). Each has MaxBatch jobs at once, with Splits sums and inputs.
+// Threads First to First + Threads - 1 of a block call store(), which has MaxBatch jobs at once at most, each with Splits
+// sums and its inputs.
 template <int Units, int N, int Splits, Epilogue Kind, typename Args, int Threads, int First, int MaxBatch>
 struct ClusterFinish {
   static constexpr int kTokens = (N + Splits - 1) / Splits;  // of this block, fewer of the last
@@ -79,8 +80,7 @@ struct ClusterFinish {
 
   // Half a warp finishes a unit of a token. Jobs beyond the last token of the block do nothing.
   static constexpr int kHalfWarps = Threads / 16, kJobs = (kTokens * Units + kHalfWarps - 1) / kHalfWarps;
-  static constexpr int kBatches = (kJobs + MaxBatch - 1) / MaxBatch,
-                       kBatch = (kJobs + kBatches - 1) / kBatches;
+  static constexpr int kBatches = (kJobs + MaxBatch - 1) / MaxBatch, kBatch = (kJobs + kBatches - 1) / kBatches;
   struct Job {
     int token, unit, lane;
     bool exists;

@@ -60,33 +60,6 @@ KERNEL_FN float row_scale_of(const FusedLinearArgs& args, i64 row, int lane) {
   return inverse_rms(warp_sum(sum), args.k, args.eps);
 }
 
-// The same of up to Tokens rows from `row0` on, whose loads are on their way together; rows beyond `rows` get anything.
-template <int Tokens>
-KERNEL_FN void row_scales_of(const FusedLinearArgs& args, i64 row0, i64 rows, float (&scale)[Tokens]) {
-  constexpr int kAhead = 32 / Tokens;
-  const i64 parts = args.squares ? args.square_parts : 0;
-  const float* squares = args.squares + row0;
-  float sum[Tokens] = {};
-  for (i64 part = threadIdx.x % kWarp; part < parts; part += kAhead * kWarp) {
-    float square[kAhead][Tokens];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-#pragma unroll
-      for (int t = 0; t < Tokens; ++t)
-        square[i][t] = part + i * kWarp < parts && t < rows ? squares[(part + i * kWarp) * args.square_stride + t] : 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-#pragma unroll
-      for (int t = 0; t < Tokens; ++t) sum[t] += square[i][t];
-  }
-#pragma unroll
-  for (int t = 0; t < Tokens; ++t) {
-    const float inverse = inverse_rms(warp_sum(sum[t]), args.k, args.eps);
-    scale[t] = args.squares ? inverse : 1.0f;
-  }
-}
-
 KERNEL_FN float silu_times(float gate, float up) { return gate / (1.0f + exp2_fast(-gate * kLog2E)) * up; }
 
 // 16 consecutive lanes finish a unit of one row: 16 output columns, or for glu 8 columns of gate (lanes 0-7) and their 8 of up. What a

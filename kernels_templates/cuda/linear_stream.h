@@ -327,15 +327,9 @@ KERNEL_FN void stream_units(const Args& all, Tile tile, char* shared) {
   }
 
   const auto scale_rows = [&] {
-    constexpr int kAtOnce = kTokens < 8 ? kTokens : 8;
-    static_assert(kTokens % kAtOnce == 0, "whole rounds");
-#pragma unroll 1
-    for (int first = 0; first < kTokens; first += kAtOnce) {
-      float of_row[kAtOnce];
-      row_scales_of(args, row0 + first, rows - first, of_row);
-#pragma unroll
-      for (int t = 0; t < kAtOnce; ++t)
-        if (lane == 0) scale[first + t] = of_row[t];
+    for (int token = 0; token < kTokens; ++token) {
+      const float s = token < rows ? row_scale_of(args, row0 + token, lane) : 1.0f;
+      if (lane == 0) scale[token] = s;
     }
     mbarrier_arrive_warp(scaled);
   };

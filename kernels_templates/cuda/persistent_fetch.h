@@ -284,6 +284,32 @@ KERNEL_FN void persistent_fetch_tokens(const PersistentArgs& args, const Shared&
   }
 }
 
+// 1 / sqrt(mean square + eps) of all tokens at once, as row_scale_of has it of one: their loads are on their way together.
+template <int Tokens>
+KERNEL_FN void row_scales_of(const FusedLinearArgs& linear, int tokens, float (&scale)[Tokens]) {
+  constexpr int kAhead = 32 / Tokens;
+  const i64 parts = linear.squares ? linear.square_parts : 0;
+  float sum[Tokens] = {};
+  for (i64 part = threadIdx.x % kWarp; part < parts; part += kAhead * kWarp) {
+    float square[kAhead][Tokens];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int t = 0; t < Tokens; ++t)
+        square[i][t] = part + i * kWarp < parts && t < tokens ? linear.squares[(part + i * kWarp) * linear.square_stride + t] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i)
+#pragma unroll
+      for (int t = 0; t < Tokens; ++t) sum[t] += square[i][t];
+  }
+#pragma unroll
+  for (int t = 0; t < Tokens; ++t) {
+    const float inverse = inverse_rms(warp_sum(sum[t]), linear.k, linear.eps);
+    scale[t] = linear.squares ? inverse : 1.0f;
+  }
+}
+
 // The row scales of linear phases, which nobody needs before the first sums leave.
 template <typename Shared>
 KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared, const StepRows& rows) {
@@ -303,7 +329,7 @@ KERNEL_FN void persistent_scale(const PersistentArgs& args, const Shared& shared
         }
       } else {
         float scale[kTokens];
-        row_scales_of(linear, 0, tokens, scale);
+        row_scales_of(linear, tokens, scale);
         if (lane == 0) {
 #pragma unroll
           for (int t = 0; t < kTokens; ++t) shared.scale[t] = scale[t];

@@ -201,7 +201,10 @@ llm_abi::QuantizedGroups QuantizedOnDevice::groups() const {
   return {scales_.ptr(), weight_.zeros.empty() ? nullptr : zeros_.get(), weight_.group, static_cast<i64>(weight_.zero)};
 }
 
-double sum_roundoff(const llm::Variant& variant) { return variant.fp8_rows ? 0x1p-16 : 0x1p-24; }
+double sum_limit(const llm::Variant& variant, int k, double magnitude, double sum) {
+  const double rounded = 0x1p-24 * (4 * std::sqrt(k) * magnitude + 8 * std::abs(sum)) + 1e-35;
+  return rounded + (variant.fp8_rows ? 16 * 0x1p-13 * magnitude : 0);
+}
 
 bool serves_group(const llm::Variant& variant, int k, int group) {
   return !variant.fp8_rows || (variant.fp8_group ? group == variant.fp8_group : group >= k);

@@ -56,9 +56,10 @@ class QuantizedOnDevice {
   DeviceArray<unsigned char> zeros_;
 };
 
-// Relative error of a sum of products, for each of its rounding steps: fp32. (Products of e4m3 on Hopper keep 13 bits of fraction of the
-// largest term of 128; the emulator adds them in fp32.)
-double sum_roundoff(const llm::Variant& variant);
+// What a sum of k products may be off, in fp32; `magnitude`: the sum of their magnitudes. Matrix units cut products of e4m3 off at 2^-13 of the
+// largest that are added at once, or of the sum so far: here taken for 16 times the mean product. All are cut in one direction, so that this
+// does not average out. (The emulator adds them in fp32.)
+double sum_limit(const llm::Variant& variant, int k, double magnitude, double sum);
 
 // Whether a kernel takes a weight of k columns in such groups.
 bool serves_group(const llm::Variant& variant, int k, int group);

@@ -97,7 +97,7 @@ void check_shape(const Kernel& kernel, Rng& rng, const Shape& s, const Options& 
     for (int c = 0; c < s.n; ++c) {
       const auto [sum, magnitude] = dot(&x[static_cast<size_t>(r) * s.k], &w[static_cast<size_t>(c) * s.k], s.k);
       product[c] = sum * scale + (with.bias ? bias[c] : 0);
-      limit[c] = sum_roundoff(*kernel.instance->variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+      limit[c] = sum_limit(*kernel.instance->variant, s.k, magnitude * scale, product[c]);
       if (kernel.instance->variant->rounds_operands) limit[c] += unit_roundoff(ScalarType::kBF16) * magnitude * scale;
     }
     std::vector<double> part_squares(parts_out), part_limits(parts_out);

@@ -79,7 +79,7 @@ void check(const Kernel& kernel, Rng& rng, const Heads& s, const std::vector<int
     for (int c = 0; c < n; ++c) {
       const auto [sum, magnitude] = dot(&x[static_cast<size_t>(r) * s.k], &w[static_cast<size_t>(c) * s.k], s.k);
       product[c] = sum * scale + (bias ? biases[c] : 0);
-      limit[c] = sum_roundoff(variant) * (4 * std::sqrt(s.k) * magnitude * scale + 8 * std::abs(product[c])) + 1e-35;
+      limit[c] = sum_limit(variant, s.k, magnitude * scale, product[c]);
     }
     for (int h = 0; h < s.heads + 2 * s.kv_heads; ++h) {
       for (int d = 0; d < s.head_dim; ++d) {

@@ -16,8 +16,8 @@ module attributes {llm.target = "TARGET", llm.block_tokens = 16 : i64, llm.max_b
 // Accumulator, maximum and sum of every split: 8 heads x splits x (64 + 2) floats.
 // LONG: %[[PARTS:.*]] = exec.buffer "attention splits" 67584
 // SHORT: %[[PARTS:.*]] = exec.buffer "attention splits" 8448
-// LONG: exec.launch @attention_decode_{{.*}} grid [8, 1, 32] (read %counts, read %{{.*}}, write %logits, read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, write %[[PARTS]], read %kv0, {{.*}}, 8, 0, 32, 1.250000e-01, read_write %arrivals)
-// SHORT: exec.launch @attention_decode_{{.*}} grid [8, 1, 4] ({{.*}} write %logits, {{.*}} write %[[PARTS]], {{.*}}, 8, 0, 4, 1.250000e-01, read_write %arrivals)
+// LONG: exec.launch @attention_decode_{{.*}} grid [2, 1, 32] (read %counts, read %{{.*}}, write %logits, read %token_seq, read %seq_slot, read %kv_index, read %query_start, read %kv_len, write %[[PARTS]], read %kv0, {{.*}}, 8, 0, 32, 1.250000e-01, read_write %arrivals)
+// SHORT: exec.launch @attention_decode_{{.*}} grid [2, 1, 4] ({{.*}} write %logits, {{.*}} write %[[PARTS]], {{.*}}, 8, 0, 4, 1.250000e-01, read_write %arrivals)
 func.func @forward_t1_s1_l1(%q: tensor<?x512xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> (tensor<?x512xf32>, tensor<?x512xf32>)
     attributes {llm.bucket = array<i64: 1, 1, 1>} {
   %c = llm.kv_cache {layer = 0 : i64, window = 0 : i64, kv_heads = 2 : i64, head_dim = 64 : i64, element = bf16}
@@ -28,8 +28,8 @@ func.func @forward_t1_s1_l1(%q: tensor<?x512xf32>, %p: tensor<?xi32>, %r: tensor
 
 // Eight sequences need fewer, and many need none.
 // CHECK-LABEL: exec.program @program_forward_t8_
-// LONG: exec.launch @attention_decode_{{.*}} grid [8, 8, 13] (
-// SHORT: exec.launch @attention_decode_{{.*}} grid [8, 8, 4] (
+// LONG: exec.launch @attention_decode_{{.*}} grid [2, 8, 13] (
+// SHORT: exec.launch @attention_decode_{{.*}} grid [2, 8, 4] (
 // CHECK-LABEL: exec.program @program_forward_t64_
 // CHECK: exec.launch @attention_{{.*}} write %logits, {{.*}}, 0, 1, 1.250000e-01, null)
 func.func @forward_t8_s8_l8(%q: tensor<?x512xf32>, %p: tensor<?xi32>, %r: tensor<?xi32>) -> (tensor<?x512xf32>, tensor<?x512xf32>)
