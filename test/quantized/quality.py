@@ -2,10 +2,11 @@
 """What quantized weights cost: perplexity, and mean KL and agreement with the dense model, on texts that it was not trained on.
 
     pip install numpy tokenizers
-    test/quantized/quality.py [--llmc LLMC] [--llmrt LLMRT] [--model FOLDER] [--target TARGET] [--also OPTIONS ...]
+    test/quantized/quality.py [--llmc LLMC] [--llmrt LLMRT] [--model FOLDER] [--target TARGET] [--only OPTIONS] [--activations int8]
 
 The texts are the held-back questions of examples/tiny-fable with their answers, and fables told by its grammar from another seed than that of
-training. Perplexity counts the tokens of answers and fables; both figures are of float32 activations.
+training. Perplexity counts the tokens of answers and fables; both figures are of float32
+activations, unless --activations says otherwise of the quantized forms.
 """
 
 import argparse
@@ -57,10 +58,10 @@ class Scorer:
             ids = tokenizer.encode(question + answer, add_special_tokens=False).ids
             self.samples.append((ids, start))
 
-    def log_probabilities(self, options):
+    def log_probabilities(self, options, activations="f32"):
         """Of each scored position, in order: [positions, vocabulary]."""
         plan = self.folder / "plan.fb"
-        run([self.args.llmc, "compile", self.args.model, "--target", self.args.target, "-q", *options.split(), "--activations", "f32",
+        run([self.args.llmc, "compile", self.args.model, "--target", self.args.target, "-q", *options.split(), "--activations", activations,
              "--max-batch", "1", "-o", plan])
         out = []
         for ids, start in self.samples:
@@ -84,6 +85,7 @@ def main():
     parser.add_argument("--llmrt", default=ROOT / "build/release/bin/llmrt")
     parser.add_argument("--model", default=EXAMPLE, type=pathlib.Path)
     parser.add_argument("--target", default="native")
+    parser.add_argument("--activations", default="f32", help="of the quantized forms")
     parser.add_argument("--only", help="these options of llmc compile instead of all schemes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +94,7 @@ def main():
         dense = scorer.log_probabilities("")
         print(f"{len(ids)} tokens of {len(scorer.samples)} texts\n\n| weights | perplexity | mean KL | same most likely token |\n|---|---|---|---|")
         for options in [""] + ([args.only] if args.only else SCHEMES):
-            found = scorer.log_probabilities(options) if options else dense
+            found = scorer.log_probabilities(options, args.activations) if options else dense
             perplexity = np.exp(-found[np.arange(len(ids)), ids].mean())
             kl = (np.exp(dense) * (dense - found)).sum(-1).mean()
             same = (found.argmax(-1) == dense.argmax(-1)).mean()
