@@ -38,7 +38,7 @@ struct UnsignedPanels {
 // `stride` apart.
 template <int kRows, int kBlocks, i64 kDepth>
 KERNEL_FN void multiply_panels(const UnsignedPanels<kBlocks, kDepth>& w, const Int8Panels& x, i64 r, i64 k, i64 depth,
-                             float* sums, i64 stride) {
+                               float* sums, i64 stride) {
   const i64 group = x.x.group;
   for (i64 c = 0; c < depth; c += group) {
     const float* scales = x.scales(r, k + c);
